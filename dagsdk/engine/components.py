@@ -1,0 +1,77 @@
+"""From a run's configuration to live objects: the only place that calls `build`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import asdict, frozen
+
+from dagsdk.config.schema import Component, RunConfig
+from dagsdk.errors import ConfigError, DagsdkError, TrainingError, UnknownComponentError
+from dagsdk.families.protocol import Family
+from dagsdk.objectives.protocol import Objective
+from dagsdk.prompts.protocol import PromptSet
+from dagsdk.registry import Registry
+from dagsdk.rewards.mixture import Mixture
+from dagsdk.rollouts.protocol import Rollout
+from dagsdk.specs import BuildContext
+
+
+@frozen(eq=False, kw_only=True)
+class Components:
+    """The parts of a run, alive. A program that embeds dagsdk may put its own objects in."""
+
+    family: Family
+    prompts: PromptSet
+    held_out: PromptSet
+    reward: Mixture
+    objective: Objective
+    rollout: Rollout
+
+
+def build_components(config: RunConfig, registry: Registry, context: BuildContext) -> Components:
+    """Builds what is cheap and may be wrong first, the model last."""
+    prompts = prompt_set(registry, config.prompts, context)
+    evaluated = config.evaluate.prompts
+    return Components(
+        prompts=prompts,
+        held_out=prompts if evaluated is None else prompt_set(registry, evaluated, context),
+        reward=Mixture((r.name, r.weight, built(registry, "rewards", r, context)) for r in config.rewards),
+        objective=built(registry, "objectives", config.objective, context),
+        rollout=built(registry, "rollouts", config.rollout, context),
+        family=build_family(config, registry, context),
+    )
+
+
+def prompt_set(registry: Registry, component: Component, context: BuildContext) -> PromptSet:
+    prompts: PromptSet = built(registry, "prompts", component, context)
+    if len(prompts) == 0:
+        raise ConfigError("prompts", [f"prompts.name: prompt set {component.name!r} is empty; it must hold a prompt"])
+    return prompts
+
+
+def build_family(config: RunConfig, registry: Registry, context: BuildContext) -> Family:
+    """The model: a registered one, or a Stable Diffusion pipeline from a folder or the Hub."""
+    try:
+        registry.get("models", config.model.name)
+    except UnknownComponentError:
+        from dagsdk.families.stable_diffusion import StableDiffusion
+
+        options = {key: value for key, value in asdict(config.model.options).items() if value is not None}
+        return StableDiffusion.from_pretrained(config.model.name, context, **options)
+    family: Family = built(registry, "models", config.model, context)
+    return family
+
+
+def built(registry: Registry, kind: str, component: Component, context: BuildContext) -> Any:
+    """What a spec's `build` makes. An error of the plugin's own is told as one, with its cause."""
+    spec = registry.get(kind, component.name)
+    try:
+        return spec.build(component.options, context)
+    except DagsdkError:
+        raise
+    except Exception as error:
+        raise TrainingError(
+            f"{kind.removesuffix('s')} {component.name!r} cannot be built: {type(error).__name__}: {error}; "
+            "check its options in the run file and what it needs"
+        ) from error

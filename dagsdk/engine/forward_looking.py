@@ -1,0 +1,83 @@
+"""The forward-looking part of log F: the reward that a state's x̂_0 already promises (arXiv 2406.00633, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from dagsdk.config.schema import ForwardLookingConfig
+from dagsdk.engine.policy import Policy
+from dagsdk.engine.trajectory import Pairs, Trajectory
+from dagsdk.prompts.protocol import Prompt
+from dagsdk.rewards.protocol import Reward
+
+
+@frozen(eq=False)
+class ForwardLooking:
+    """r(decode(x̂_0(x_t)), c) of states, without gradient.
+
+    recorded: x̂_0 is the conditional one that the sampler kept; each state is decoded and scored once an epoch.
+    current: x̂_0 is recomputed with the current network for both ends of each transition, as the paper's code does.
+    """
+
+    policy: Policy
+    reward: Reward
+    config: ForwardLookingConfig
+    batch: int
+
+    def score(self, clean: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        """Scores of clean states (n, *latent), decoded and scored `batch` at a time: shape (n,)."""
+        scores = [
+            self.reward(self.policy.family.decode(part), prompts[start : start + self.batch])
+            for start, part in zip(range(0, len(clean), self.batch), clean.split(self.batch), strict=False)
+        ]
+        return torch.cat(scores)
+
+    @torch.no_grad()
+    def record(self, trajectories: Trajectory, needed: Pairs) -> Tensor:
+        """Potentials by state, shape (b, T + 1): raw rewards, the terminal one being the image's own score.
+
+        Only states at either end of the needed transitions are scored; others hold 0.
+        """
+        assert trajectories.denoised is not None
+        b, steps = trajectories.log_pf_old.shape
+        wanted = torch.zeros(b, steps + 1, dtype=torch.bool, device=trajectories.states.device)
+        wanted[needed.sample, self._held(needed.step)] = True
+        following = needed.step + 1
+        wanted[needed.sample, torch.where(following == steps, following, self._held(following))] = True
+        potentials = torch.zeros(wanted.shape, device=wanted.device)
+        samples, states = wanted[:, :steps].nonzero(as_tuple=True)
+        if len(samples):
+            prompts = [trajectories.prompts[i] for i in samples.tolist()]
+            potentials[samples, states] = self.score(trajectories.denoised[samples, states], prompts)
+        held = self._held(torch.arange(steps, device=wanted.device))
+        potentials = torch.cat([potentials[:, held], potentials[:, steps:]], dim=1)
+        potentials[:, steps] = trajectories.scores
+        return potentials
+
+    def _held(self, step: Tensor) -> Tensor:
+        """The scored state whose value a state has: with every = n, the last multiple of n."""
+        return step - step % self.config.every
+
+    @torch.no_grad()
+    def current(
+        self, trajectories: Trajectory, batch: Pairs, conditional: Tensor, x_t: Tensor, t: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Potentials at both ends of n transitions by the current network, each of shape (n,).
+
+        conditional: the network's conditional output at x_t, which the update has computed already.
+        """
+        prompts = [trajectories.prompts[i] for i in batch.sample.tolist()]
+        here = self.score(self.policy.clean_state(conditional.detach(), x_t, t)[0], prompts)
+        there = trajectories.scores[batch.sample].clone()
+        inner = (batch.step + 1 < trajectories.steps).nonzero().squeeze(-1)
+        if len(inner):
+            rows = Pairs(batch.sample[inner], batch.step[inner])
+            x_next, t_next = rows.of(trajectories.states, 1), self.policy.schedule.times[rows.step + 1]
+            output = self.policy.conditional_output(x_next, t_next, rows.conditioning(trajectories))
+            clean = self.policy.clean_state(output, x_next, t_next)[0]
+            there[inner] = self.score(clean, [prompts[i] for i in inner.tolist()])
+        return here, there

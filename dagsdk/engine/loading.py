@@ -1,0 +1,92 @@
+"""A trained model back from its run folder, to sample from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from accelerate import Accelerator
+from attrs import frozen
+from torch import Tensor
+
+from dagsdk import checkpoints
+from dagsdk.config.files import load_run, local_plugins, structure_run
+from dagsdk.config.schema import PromptsConfig, RunConfig
+from dagsdk.engine.components import build_family, prompt_set
+from dagsdk.engine.lora import Adapter
+from dagsdk.engine.policy import make_policy
+from dagsdk.engine.sampler import Sampler, decoded
+from dagsdk.engine.schedule import schedule
+from dagsdk.errors import RunFolderError
+from dagsdk.plugins import discover
+from dagsdk.prompts.protocol import Prompt, PromptSet
+from dagsdk.registry import Registry
+from dagsdk.rollouts.protocol import RolloutPlan
+from dagsdk.specs import BuildContext
+
+
+@frozen(eq=False)
+class RunModel:
+    """A run's model with its trained weights, and how the run samples."""
+
+    config: RunConfig
+    registry: Registry
+    context: BuildContext
+    sampler: Sampler
+
+    def images(self, prompts: Sequence[Prompt], seed: int) -> Iterator[tuple[int, Tensor]]:
+        """Batches of images, each with the number of its first; image i has seed + i."""
+        plan = RolloutPlan(window=(0, self.sampler.policy.schedule.steps))
+        for start in range(0, len(prompts), self.sampler.batch):
+            part = prompts[start : start + self.sampler.batch]
+            seeds = range(seed + start, seed + start + len(part))
+            trajectories = self.sampler.sample(part, seeds, plan)
+            yield start, decoded(self.sampler.policy, trajectories.clean, self.sampler.batch)
+
+
+def load_run_model(folder: Path, epoch: int | None = None, base: bool = False) -> RunModel:
+    """The model of a run folder, from its last checkpoint or that of an epoch.
+
+    base: without what was trained. Raises RunFolderError for a folder that holds no such checkpoint.
+    """
+    run_file = folder / "run.toml"
+    if not run_file.is_file():
+        raise RunFolderError(f"{str(folder)!r} is not a run folder: it has no run.toml; give the output of a run")
+    tables = load_run(run_file)
+    registry = Registry(discover(files=local_plugins(tables)))
+    config = structure_run(tables, registry, source=str(run_file))
+    checkpoint = None if base else _checkpoint(folder, epoch)
+    accelerator = Accelerator(mixed_precision=config.train.mixed_precision)
+    context = BuildContext(
+        device=str(accelerator.device), seed=config.seed, mixed_precision=config.train.mixed_precision
+    )
+    family = build_family(config, registry, context)
+    if checkpoint is not None:
+        lora = config.model.lora if config.model.train == "lora" else None
+        Adapter(family, lora, seed=0).load(checkpoint)
+    policy = make_policy(
+        family,
+        schedule(family, config.rollout, accelerator.device),
+        config.rollout.guidance_scale,
+        accelerator.autocast,
+    )
+    return RunModel(config, registry, context, Sampler(policy, accelerator.device, config.train.sample_batch))
+
+
+def named_prompts(model: RunModel, name: str) -> PromptSet:
+    """A registered prompt set with its default options, or the run's own options where it is the run's."""
+    for component in (model.config.prompts, model.config.evaluate.prompts):
+        if component is not None and component.name == name:
+            return prompt_set(model.registry, component, model.context)
+    spec = model.registry.get("prompts", name)
+    return prompt_set(model.registry, PromptsConfig(name=name, options=spec.options()), model.context)
+
+
+def _checkpoint(folder: Path, epoch: int | None) -> Path:
+    done = checkpoints.found(folder / "checkpoints")
+    if epoch is not None:
+        done = [path for path in done if path.name == f"epoch-{epoch:04d}"]
+    if not done:
+        wanted = f"no checkpoint of epoch {epoch}" if epoch is not None else "no checkpoint yet"
+        raise RunFolderError(f"run {str(folder)!r} has {wanted}; train it further, or take the model as it was: --base")
+    return done[-1]

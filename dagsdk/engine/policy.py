@@ -1,0 +1,74 @@
+"""The policy p_F: the guided network as a Gaussian over the next state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from dagsdk.engine.schedule import Schedule
+from dagsdk.families.conditioning import Conditioning, concatenate
+from dagsdk.families.protocol import Family
+from dagsdk.process.gaussian import Gaussian
+from dagsdk.process.prediction import denoise
+from dagsdk.process.transition import forward_policy, noising_kernel
+
+
+@frozen(eq=False)
+class Policy:
+    """A family's network under classifier-free guidance (arXiv 2207.12598), over one schedule.
+
+    unconditional: conditioning of the empty prompt, one row.
+    autocast: the mixed precision that networks run under; densities are float32 or wider in any case.
+    """
+
+    family: Family
+    schedule: Schedule
+    guidance_scale: float
+    unconditional: Conditioning
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    def outputs(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+        """The guided and the conditional output at states (n, *latent) and times (n,), in one network call."""
+        if self.guidance_scale == 1:
+            conditional = self.conditional_output(x_t, t, conditioning)
+            return conditional, conditional
+        n = len(x_t)
+        empty = {name: row.expand(n, *row.shape[1:]) for name, row in self.unconditional.items()}
+        both = torch.cat([x_t, x_t]), t.repeat(2), concatenate([empty, conditioning])
+        unconditional, conditional = self.conditional_output(*both).chunk(2)
+        return unconditional + self.guidance_scale * (conditional - unconditional), conditional
+
+    def conditional_output(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """The network's output without guidance, float32."""
+        with self.autocast():
+            return self.family.predict(x_t, t, conditioning)
+
+    def clean_state(self, output: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(x̂_0, ε̂) of an output at states (n, *latent) and times (n,)."""
+        path = self.family.path
+        return denoise(self.family.prediction, output, x_t, path.alpha(t), path.sigma(t))
+
+    def transition(self, output: Tensor, x_t: Tensor, t: Tensor, t_next: Tensor) -> Gaussian:
+        """p_F(x_t' | x_t) for the guided output at x_t."""
+        x0, eps = self.clean_state(output, x_t, t)
+        # The schedule was verified, so the floor only spares every call a look at the variances.
+        return forward_policy(
+            self.family.path, x0, eps, t, t_next, self.schedule.eta, std_floor=self.schedule.std_floor
+        )
+
+    def noising(self, x_next: Tensor, t: Tensor, t_next: Tensor) -> Gaussian:
+        """p_B(x_t | x_t')."""
+        return noising_kernel(self.family.path, x_next, t, t_next, std_floor=self.schedule.std_floor)
+
+
+def make_policy(
+    family: Family,
+    schedule: Schedule,
+    guidance_scale: float,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Policy:
+    return Policy(family, schedule, guidance_scale, family.encode([""]), autocast)

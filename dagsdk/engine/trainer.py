@@ -1,0 +1,435 @@
+"""One run, top to bottom: sample, score, train, report; again."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import ProjectConfiguration, set_seed
+from attrs import evolve
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+
+from dagsdk import checkpoints
+from dagsdk.config.files import dump_toml, resolved
+from dagsdk.config.schema import RunConfig
+from dagsdk.engine.components import Components, build_components
+from dagsdk.engine.evaluate import Evaluator
+from dagsdk.engine.forward_looking import ForwardLooking
+from dagsdk.engine.lora import Adapter
+from dagsdk.engine.policy import make_policy
+from dagsdk.engine.provenance import provenance
+from dagsdk.engine.sampler import Sampler, decoded
+from dagsdk.engine.schedule import schedule
+from dagsdk.engine.seeds import ADAPTER, FLOW, SHUFFLE, TRAJECTORY, derived, generator, global_seed
+from dagsdk.engine.trajectory import Pairs, Trajectory, pairs
+from dagsdk.errors import ConfigError, TrainingError
+from dagsdk.evaluation.pictures import save_curves, save_grid
+from dagsdk.evaluation.scores import fixed_prompts, mean_and_error, paired_gain, score_fixed
+from dagsdk.objectives.protocol import Needs, Signals
+from dagsdk.prompts.protocol import Prompt
+from dagsdk.prompts.sampling import PromptSampler, shard
+from dagsdk.registry import Registry
+from dagsdk.rollouts.protocol import RolloutPlan
+from dagsdk.run_folder import RunFolder
+from dagsdk.specs import BuildContext
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage ("sampling", "update", "evaluation"), how much of it is done, and of how much."""
+
+SHOWN = 32
+"""Images in a grid."""
+
+
+class Trainer:
+    """A run that is iterated: each step trains one epoch and yields its figures.
+
+    config: the run. registry: where its components come from.
+    resume: go on with the run in `config.output`, from its last checkpoint; without one, from the start.
+    components: live objects instead of those that the configuration names.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        registry: Registry,
+        *,
+        resume: bool = False,
+        components: Components | None = None,
+        progress: Progress = lambda stage, done, total: None,
+    ) -> None:
+        self.config = config
+        self.progress = progress
+        self.folder = RunFolder(Path(config.output))
+        # What draws from global generators (a reward with dropout, say) draws the same in every run of this seed.
+        set_seed(config.seed % 2**32)
+        # Components come first: what is wrong with them should not leave a folder behind.
+        self.accelerator = _accelerator(config)
+        self.device = self.accelerator.device
+        context = BuildContext(device=str(self.device), seed=config.seed, mixed_precision=config.train.mixed_precision)
+        self.components = components or build_components(config, registry, context)
+        self.provenance = provenance(config, registry, self.components.family.source)
+        self._assemble()
+        last = None
+        if self.accelerator.is_main_process:
+            last = self.folder.claim(dump_toml(config), resume=resume)
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            done = checkpoints.found(self.folder.checkpoints)
+            last = done[-1] if done else None
+        self.warnings: tuple[str, ...] = ()
+        if last is not None:
+            self._restore(last)
+        if self.accelerator.is_main_process:
+            self.folder.keep_metrics(self.epoch)
+
+    def _assemble(self) -> None:
+        config, parts = self.config, self.components
+        family, train = parts.family, config.train
+        self.needs = parts.objective.needs
+        self.epoch = 0
+        self.schedule = schedule(family, config.rollout, self.device)
+        lora = config.model.lora if config.model.train == "lora" else None
+        self.adapter = Adapter(family, lora, derived(config.seed, ADAPTER))
+        self.policy = make_policy(family, self.schedule, config.rollout.guidance_scale, self.accelerator.autocast)
+        self.flow = None
+        if Needs.FLOW in self.needs:
+            with global_seed(derived(config.seed, FLOW)):
+                self.flow = family.flow_network(config.flow.widths).to(self.device)
+        self.forward_looking = ForwardLooking(self.policy, parts.reward, config.forward_looking, train.sample_batch)
+        self.evaluator = Evaluator(self.policy, self.adapter, self.flow, self.forward_looking, self.needs)
+        self.recorded = Needs.FORWARD_LOOKING in self.needs and config.forward_looking.mode == "recorded"
+        self.sampler = Sampler(
+            self.policy,
+            self.device,
+            train.sample_batch,
+            record_outputs=Needs.OUTPUT_GAP in self.needs,
+            record_denoised=self.recorded,
+        )
+        self.prompt_sampler = PromptSampler(parts.prompts, config.seed)
+        self.parameters = {"policy": list(self.adapter.trained().values())}
+        rates = {"policy": train.learning_rate, "flow": train.flow_learning_rate}
+        if self.flow is not None:
+            self.parameters["flow"] = list(self.flow.parameters())
+        groups = [{"params": params, "lr": rates[name]} for name, params in self.parameters.items()]
+        adamw = torch.optim.AdamW(groups, betas=train.betas, weight_decay=train.weight_decay)
+        self.optimiser = self.accelerator.prepare_optimizer(adamw)
+        self.ema = EMAModel(self.parameters["policy"], decay=train.ema) if train.ema else None
+
+    # --- the run ---
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Trains the epochs that are left. Each yields the object that metrics.jsonl has for it."""
+        config, main = self.config, self.accelerator.is_main_process
+        project = Path(config.output).resolve().name
+        self.accelerator.init_trackers("." if "tensorboard" in config.trackers else project)
+        try:
+            base = self._base_scores()
+            while self.epoch < config.train.epochs:
+                started = time.perf_counter()
+                figures = self._train_epoch()
+                self.epoch += 1
+                last = self.epoch == config.train.epochs
+                if last or (config.evaluate.every and self.epoch % config.evaluate.every == 0):
+                    figures |= self._evaluate(base)
+                figures = {"epoch": self.epoch, **figures, "seconds": time.perf_counter() - started}
+                if main:
+                    self.folder.append_metrics(figures)
+                if main and (last or self.epoch % config.checkpoint.every == 0):
+                    self.save()
+                numbers = {k: v for k, v in figures.items() if k != "epoch"}
+                self.accelerator.log(numbers, step=self.epoch)
+                yield figures
+            if main:
+                save_curves(self.folder.read_metrics(), self.folder.path / "images" / "curves.png")
+        finally:
+            self.accelerator.end_training()
+
+    def _train_epoch(self) -> dict[str, Any]:
+        """One epoch of design: plan, sample, score, signal, select, update."""
+        train, parts = self.config.train, self.components
+        plan = parts.rollout.plan(self.epoch, train.epochs, self.schedule.steps)
+        everyone, prompts, seeds, first = self._draw(plan)
+        total = len(prompts) * self.schedule.steps
+        sampler = evolve(self.sampler, tick=self._counter("sampling", total))
+        trajectories = sampler.sample(prompts, seeds, plan, epoch=self.epoch, epochs=train.epochs, first=first)
+        trajectories, figures = self._score(trajectories)
+        seen = self._seen_by_all(trajectories, everyone)
+        signals = parts.objective.prepare(seen)
+        selected = parts.rollout.select(seen, signals)
+        mine = slice(first, first + len(prompts))
+        if signals.values is not None:
+            signals = evolve(signals, values=signals.values[mine])
+        chosen = self._shuffled(pairs(selected[mine], plan.window))
+        figures |= self._update(trajectories, chosen, signals)
+        kept = self._sum(torch.tensor(float(selected[mine].sum()), device=self.device))
+        return {
+            **figures,
+            **signals.metrics,
+            "trajectories": (self.epoch + 1) * len(everyone),
+            "kept": int(kept),
+        }
+
+    # --- sampling ---
+
+    def _draw(self, plan: RolloutPlan) -> tuple[list[Prompt], list[Prompt], list[int], int]:
+        """The epoch's prompts of all processes; then this process's prompts, seeds, and number of its first."""
+        train, accelerator = self.config.train, self.accelerator
+        copies = plan.images_per_prompt * plan.branches
+        if train.trajectories % (copies * accelerator.num_processes):
+            raise ConfigError(
+                "run",
+                [
+                    (
+                        f"train.trajectories: {train.trajectories} cannot be divided into "
+                        f"{accelerator.num_processes} processes with {copies} images a prompt; it must be a "
+                        "multiple of both together"
+                    )
+                ],
+            )
+        indices = self.prompt_sampler.take(train.trajectories // copies)
+        everyone = [self.components.prompts[i] for i in indices for _ in range(copies)]
+        mine = shard(range(len(everyone)), accelerator.process_index, accelerator.num_processes)
+        seeds = [derived(self.config.seed, TRAJECTORY, self.epoch, i) for i in mine]
+        return everyone, [everyone[i] for i in mine], seeds, mine[0]
+
+    def _score(self, trajectories: Trajectory) -> tuple[Trajectory, dict[str, float]]:
+        """Scores the images, and shows some of them now and then."""
+        size, reward = self.config.train.sample_batch, self.components.reward
+        each: dict[str, list[Tensor]] = {name: [] for name, _, _ in reward.rewards}
+        shown: list[Tensor] = []
+        for start, clean in zip(range(0, len(trajectories), size), trajectories.clean.split(size), strict=True):
+            images = decoded(self.policy, clean, size)
+            with torch.no_grad():
+                scores = reward.score_each(images, trajectories.prompts[start : start + size])
+            for name, values in scores.items():
+                each[name].append(values)
+            if sum(map(len, shown)) < SHOWN:
+                shown.append(images.cpu())
+        scores = {name: torch.cat(values) for name, values in each.items()}
+        trajectories = trajectories.scored(reward.combine(scores))
+        everywhere = self.accelerator.gather(trajectories.scores)
+        figures = {"reward/mean": float(everywhere.mean()), "reward/std": float(everywhere.std(correction=0))}
+        if len(scores) > 1:
+            figures |= {f"reward/{name}/mean": float(self.accelerator.gather(v).mean()) for name, v in scores.items()}
+        done, every = self.epoch + 1, self.config.checkpoint.every
+        if self.accelerator.is_main_process and (done % every == 0 or done == self.config.train.epochs):
+            save_grid(torch.cat(shown)[:SHOWN], self.folder.path / "images" / f"epoch-{done:04d}.png")
+        return trajectories, figures
+
+    def _seen_by_all(self, trajectories: Trajectory, everyone: Sequence[Prompt]) -> Trajectory:
+        """The trajectories of all processes, as far as `prepare` and `select` may look."""
+        if self.accelerator.num_processes == 1:
+            return trajectories
+        fields = ("scores", "group", "branch", "log_pf_old", "log_pb")
+        gathered = {name: self.accelerator.gather(getattr(trajectories, name)) for name in fields}
+        return evolve(trajectories, prompts=tuple(everyone), **gathered)
+
+    # --- updating ---
+
+    def _shuffled(self, chosen: Pairs) -> Pairs:
+        """The transitions that are trained, in a random order, at most `train.transitions` of all processes."""
+        order = torch.randperm(
+            len(chosen),
+            generator=generator(derived(self.config.seed, SHUFFLE, self.epoch, self.accelerator.process_index)),
+        ).to(self.device)
+        if limit := self.config.train.transitions:
+            order = order[: max(1, limit // self.accelerator.num_processes)]
+        return Pairs(chosen.sample[order], chosen.step[order])
+
+    def _update(self, trajectories: Trajectory, chosen: Pairs, signals: Signals) -> dict[str, Any]:
+        """The epoch's optimiser steps; each sees its share of the transitions, a micro-batch at a time."""
+        train = self.config.train
+        potentials = None
+        if self.recorded and signals.beta != 0:
+            potentials = self.forward_looking.record(trajectories, chosen)
+        sums: dict[str, Tensor] = {}
+        bounds = [len(chosen) * i // train.updates for i in range(train.updates + 1)]
+        tick = self._counter("update", len(chosen))
+        norms: dict[str, float] = {}
+        for start, end in pairwise(bounds):
+            share = Pairs(chosen.sample[start:end], chosen.step[start:end])
+            count = self._sum(torch.tensor(float(len(share)), device=self.device))
+            if count == 0:
+                continue  # nothing was selected anywhere: no step
+            for batch in share.split(train.micro_batch) if len(share) else []:
+                transitions = self.evaluator.transitions(trajectories, batch, signals, potentials)
+                loss = self.components.objective.loss(transitions)
+                if loss.values.shape != (len(batch),):
+                    raise TrainingError(
+                        f"objective {self.config.objective.name!r} returned losses of shape "
+                        f"{tuple(loss.values.shape)} for {len(batch)} transitions; it must be one each"
+                    )
+                self.accelerator.backward(loss.values.sum() / count)
+                for name, value in {"loss": loss.values, **loss.metrics}.items():
+                    total = value.detach().float().mean() * len(batch)
+                    sums[name] = sums.get(name, torch.zeros((), device=self.device)) + total
+                tick(len(batch))
+            norms = self._step()
+        trained = float(self._sum(torch.tensor(float(len(chosen)), device=self.device)))
+        means = {name: float(self._sum(total)) / max(trained, 1.0) for name, total in sums.items()}
+        return {"loss": 0.0, **means, "transitions": int(trained), **norms}
+
+    def _step(self) -> dict[str, float]:
+        """One optimiser step from the gradients of all processes, clipped for each network by itself."""
+        norms = {}
+        for params in self.parameters.values():
+            for p in params:
+                if p.grad is None:
+                    p.grad = torch.zeros_like(p)
+                if self.accelerator.num_processes > 1:
+                    p.grad = self.accelerator.reduce(p.grad, "sum")
+        self.accelerator.unscale_gradients(self.optimiser)
+        limit = self.config.train.max_grad_norm or math.inf
+        for name, params in self.parameters.items():
+            norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
+            if not math.isfinite(norm) and self.accelerator.scaler is None:
+                raise TrainingError(
+                    f"epoch {self.epoch + 1}: the gradient of the {name} is {norm}; it must be finite; lower "
+                    "objective.beta or the learning rate and go on from the last checkpoint as a new run"
+                )
+            norms[f"grad_norm/{name}"] = norm
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        if self.ema is not None:
+            self.ema.step(self.parameters["policy"])
+        return norms
+
+    # --- evaluation ---
+
+    def _base_scores(self) -> list[float]:
+        """Scores of the model before training, on the evaluation's prompts and seeds; kept in the run folder."""
+        scores = self.folder.read_scores("base")
+        if scores is None:
+            with self.adapter.reference():
+                scores = self._score_held_out("base")
+        return scores
+
+    def _evaluate(self, base: list[float]) -> dict[str, float]:
+        """The same prompts and seeds with the weights of now (their moving average, if there is one)."""
+        if self.ema is not None:
+            self.ema.store(self.parameters["policy"])
+            self.ema.copy_to(self.parameters["policy"])
+        try:
+            scores = self._score_held_out(f"epoch-{self.epoch:04d}")
+        finally:
+            if self.ema is not None:
+                self.ema.restore(self.parameters["policy"])
+        mean, error = mean_and_error(scores)
+        gain, gain_error = paired_gain(base, scores)
+        return {
+            "evaluate/base": mean_and_error(base)[0],
+            "evaluate/mean": mean,
+            "evaluate/stderr": error,
+            "evaluate/gain": gain,
+            "evaluate/gain_stderr": gain_error,
+        }
+
+    def _score_held_out(self, name: str) -> list[float]:
+        config = self.config.evaluate
+        prompts = fixed_prompts(self.components.held_out, config.samples)
+        seeds = [config.seed + i for i in range(config.samples)]
+        tick = self._counter("evaluation", config.samples * self.schedule.steps)
+        sampler = evolve(self.sampler, tick=tick, record_outputs=False, record_denoised=False)
+        result = score_fixed(sampler, self.components.reward, prompts, seeds)
+        scores: list[float] = result.scores.tolist()
+        if self.accelerator.is_main_process:
+            save_grid(result.images[:SHOWN], self.folder.path / "evaluation" / f"{name}.png")
+            self.folder.write_scores(name, scores, [p.text for p in prompts], seeds)
+        return scores
+
+    # --- checkpoints ---
+
+    def save(self) -> Path:
+        """Writes a checkpoint of this moment, between two epochs."""
+        sections = {
+            "trained": self.adapter.state(),
+            "optimizer": self.optimiser.state_dict(),
+            "flow": None if self.flow is None else self.flow.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
+            "objective": self.components.objective.state_dict(),
+            "prompts": self.prompt_sampler.state_dict(),
+            "generators": checkpoints.generator_states(),
+            "config": resolved(self.config),
+        }
+        path = checkpoints.save(self.folder.checkpoints, self.epoch, sections, self.provenance, self._save_adapter)
+        checkpoints.prune(self.folder.checkpoints, self.config.checkpoint.keep)
+        return path
+
+    def _save_adapter(self, folder: Path) -> None:
+        """The adapter to use: that of the moving average, if there is one."""
+        if self.ema is None:
+            self.adapter.save(folder)
+            return
+        self.ema.store(self.parameters["policy"])
+        self.ema.copy_to(self.parameters["policy"])
+        self.adapter.save(folder)
+        self.ema.restore(self.parameters["policy"])
+
+    def _restore(self, checkpoint: Path) -> None:
+        self.epoch, sections, before = checkpoints.load(checkpoint)
+        self.adapter.restore(sections["trained"])
+        self.optimiser.load_state_dict(sections["optimizer"])
+        if self.flow is not None:
+            self.flow.load_state_dict(sections["flow"])
+        if self.ema is not None:
+            self.ema.load_state_dict(sections["ema"])
+            self.ema.to(self.device)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(sections["scaler"])
+        self.components.objective.load_state_dict(sections["objective"])
+        self.prompt_sampler.load_state_dict(sections["prompts"])
+        checkpoints.restore_generators(sections["generators"])
+        self.warnings = tuple(
+            f"{name} was {before.get(name)} and is {now}; the run may not end in the same bits"
+            for name, now in self.provenance.items()
+            if before.get(name) != now
+        )
+
+    # --- small ---
+
+    def _sum(self, value: Tensor) -> Tensor:
+        """A number summed over all processes."""
+        if self.accelerator.num_processes == 1:
+            return value
+        total: Tensor = self.accelerator.reduce(value, "sum")
+        return total
+
+    def _counter(self, stage: str, total: int) -> Callable[[int], None]:
+        done = 0
+
+        def tick(n: int) -> None:
+            nonlocal done
+            done += n
+            self.progress(stage, done, total)
+
+        return tick
+
+
+def _accelerator(config: RunConfig) -> Accelerator:
+    # accelerate keeps one precision a process; a program may run one trainer after another
+    AcceleratorState._reset_state()
+    try:
+        return Accelerator(
+            mixed_precision=config.train.mixed_precision,
+            log_with=list(config.trackers) or None,
+            project_config=ProjectConfiguration(
+                project_dir=config.output, logging_dir=str(Path(config.output) / "tensorboard")
+            ),
+        )
+    except (ValueError, RuntimeError) as error:
+        problem = f"train.mixed_precision, trackers: {error}; choose what this machine has"
+        raise ConfigError("run", [problem]) from error
+
+
+def train(config: RunConfig, registry: Registry, **options: Any) -> list[Mapping[str, Any]]:
+    """Runs a whole run and returns the figures of its epochs; options as for `Trainer`."""
+    return list(Trainer(config, registry, **options))

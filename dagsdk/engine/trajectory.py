@@ -1,0 +1,100 @@
+"""What the sampler hands on: b trajectories of T transitions, and the pairs of them that an update sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from attrs import evolve, fields, frozen
+from torch import Tensor
+
+from dagsdk.families.conditioning import Conditioning, concatenate, take
+from dagsdk.prompts.protocol import Prompt
+
+
+@frozen(kw_only=True, eq=False)
+class Trajectory:
+    """b sampled trajectories. Nothing in here has a gradient; states are float32 as stored.
+
+    prompts: b of them.
+    seeds: of their noise, b integers.
+    conditioning: of the prompts, first axis b.
+    group: shape (b,), int64; the same number shares a prompt.
+    branch: shape (b,), int64; the same number shares its first steps.
+    states: shape (b, T + 1, *latent), from noise to the terminal state.
+    clean: shape (b, *latent): what is decoded; the terminal state, or one noiseless step after it.
+    log_pf_old, log_pb: shape (b, T), of each transition when it was sampled.
+    outputs: the guided output at each state, shape (b, T, *latent), where an objective compares with it.
+    denoised: the conditional x̂_0 at each state, shape (b, T, *latent), where potentials are recorded.
+    scores: raw rewards of the images, shape (b,), float32; zeros until they are scored.
+    epoch, epochs: e counted from 0, and E.
+    """
+
+    prompts: tuple[Prompt, ...]
+    seeds: tuple[int, ...]
+    conditioning: Conditioning
+    group: Tensor
+    branch: Tensor
+    states: Tensor
+    clean: Tensor
+    log_pf_old: Tensor
+    log_pb: Tensor
+    outputs: Tensor | None = None
+    denoised: Tensor | None = None
+    scores: Tensor
+    epoch: int = 0
+    epochs: int = 1
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.log_pf_old.shape[1]
+
+    def scored(self, scores: Tensor) -> Trajectory:
+        return evolve(self, scores=scores)
+
+
+def joined(parts: Sequence[Trajectory]) -> Trajectory:
+    """The trajectories of all parts, one after the other."""
+    first = parts[0]
+    changes: dict[str, Any] = {
+        "prompts": tuple(prompt for part in parts for prompt in part.prompts),
+        "seeds": tuple(seed for part in parts for seed in part.seeds),
+        "conditioning": concatenate([part.conditioning for part in parts]),
+    }
+    for attribute in fields(Trajectory):
+        if isinstance(getattr(first, attribute.name), Tensor):
+            changes[attribute.name] = torch.cat([getattr(part, attribute.name) for part in parts])
+    return evolve(first, **changes)
+
+
+@frozen(eq=False)
+class Pairs:
+    """n (sample, step) pairs: which transitions a micro-batch is made of. Both of shape (n,), int64."""
+
+    sample: Tensor
+    step: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    def split(self, size: int) -> list[Pairs]:
+        return [Pairs(s, k) for s, k in zip(self.sample.split(size), self.step.split(size), strict=True)]
+
+    def of(self, tensor: Tensor, offset: int = 0) -> Tensor:
+        """The entries [sample, step + offset] of a tensor of shape (b, T or T + 1, ...)."""
+        return tensor[self.sample, self.step + offset]
+
+    def conditioning(self, trajectories: Trajectory) -> Conditioning:
+        return take(trajectories.conditioning, self.sample)
+
+
+def pairs(selected: Tensor, window: tuple[int, int]) -> Pairs:
+    """Every step in [first, end) of every selected trajectory; selected: shape (b,), bool."""
+    samples = selected.nonzero().squeeze(-1)
+    steps = torch.arange(*window, device=selected.device)
+    return Pairs(samples.repeat_interleave(len(steps)), steps.repeat(len(samples)))

@@ -1,0 +1,39 @@
+"""Options of the core's objectives, and what each asks of the engine. No torch here."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+from attrs.validators import and_, ge, gt, le
+
+from dagsdk.objectives.protocol import Needs
+
+DAG_DB_NEEDS = frozenset({Needs.FLOW, Needs.FORWARD_LOOKING, Needs.OUTPUT_GAP})
+DAG_KL_NEEDS = DAG_DB_NEEDS | {Needs.OLD_LOG_PROB}
+
+
+@frozen(kw_only=True)
+class DetailedBalanceOptions:
+    """Options of `dag-db` (arXiv 2406.00633, section 3.1 and appendix).
+
+    beta: β, how strongly the target p(x) ∝ exp(β r(x)) prefers high rewards.
+    beta_warmup: share of the epochs over which β rises linearly from 0; 0 means β from the start.
+    regulariser: λ of λ · mean((output - output at sampling)²); 0 switches it off, and its cost.
+    """
+
+    beta: float = field(default=100.0, validator=gt(0))
+    beta_warmup: float = field(default=0.5, validator=and_(ge(0), le(1)))
+    regulariser: float = field(default=1.0, validator=ge(0))
+
+
+@frozen(kw_only=True)
+class KLOptions(DetailedBalanceOptions):
+    """Options of `dag-kl`: those of `dag-db`, and
+
+    kappa: κ, weight of the policy loss beside the flow loss.
+    clip_range: the ratio is clipped to 1 ± clip_range (a per-dimension figure under the mean reduction).
+    advantage_clip: the standardised advantage is clamped to ± advantage_clip.
+    """
+
+    kappa: float = field(default=1.0, validator=gt(0))
+    clip_range: float = field(default=1e-4, validator=gt(0))
+    advantage_clip: float = field(default=5.0, validator=gt(0))

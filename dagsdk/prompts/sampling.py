@@ -1,0 +1,82 @@
+"""Which prompts an epoch takes: shuffled by a seed, divided among processes, resumable from one number."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from dagsdk.errors import ConfigError, RunFolderError
+from dagsdk.prompts.protocol import Prompt, PromptSet
+
+
+class PromptSampler:
+    """Walks an endless row of prompts: pass after pass over the set, each pass in a new seeded order.
+
+    Every prompt comes once a pass. What is drawn depends on the seed and the position alone: not on the sizes
+    of the takes, nor on the number of processes.
+
+    prompt_set: at least one `Prompt`.
+    seed: >= 0.
+
+    Raises ConfigError for an empty set and for items that are not prompts.
+    """
+
+    def __init__(self, prompt_set: PromptSet, seed: int) -> None:
+        if len(prompt_set) == 0:
+            raise ConfigError("prompts", ["the set is empty; it must hold at least one: check [prompts]"])
+        for index, prompt in enumerate(prompt_set):
+            if not isinstance(prompt, Prompt):
+                problem = f"item {index} is {prompt!r}; each must be a dagsdk.Prompt: wrap it as Prompt(text)"
+                raise ConfigError("prompts", [problem])
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; it must be >= 0")
+        self.prompts = prompt_set
+        self.seed = seed
+        self.position = 0
+
+    def take(self, count: int) -> list[int]:
+        """Indices into the prompt set of the next `count` prompts, and moves on."""
+        if count < 0:
+            raise ValueError(f"count is {count}; it must be >= 0")
+        size = len(self.prompts)
+        places = (divmod(place, size) for place in range(self.position, self.position + count))
+        self.position += count
+        return [int(_order(self.seed, turn, size)[place]) for turn, place in places]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position, "seed": self.seed, "size": len(self.prompts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a saved position. Raises RunFolderError when it is of another seed or prompt set."""
+        for key, mine in (("seed", self.seed), ("size", len(self.prompts))):
+            if state[key] != mine:
+                raise RunFolderError(
+                    f"the saved prompt order has {key} {state[key]}, this run has {mine}; a run goes on with "
+                    "the seed and prompts it began with: restore them, or start a new run"
+                )
+        position = operator.index(state["position"])
+        if position < 0:
+            raise RunFolderError(
+                f"the saved position is {position}; it must be >= 0: this checkpoint is damaged, take another"
+            )
+        self.position = position
+
+
+def shard(indices: Sequence[int], rank: int, world: int) -> list[int]:
+    """The contiguous part of `indices` that process `rank` of `world` takes; parts differ by one at most.
+
+    Joined by rank they are `indices` again, so gathered results come in the order of a single process.
+    """
+    if not 0 <= rank < world:
+        raise ValueError(f"rank {rank} of {world} processes; it must be 0 <= rank < world")
+    return list(indices[len(indices) * rank // world : len(indices) * (rank + 1) // world])
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, turn: int, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    # NumPy keeps the raw numbers of a bit generator from release to release, but not `Generator.permutation`
+    return np.argsort(np.random.PCG64([seed, turn]).random_raw(size), kind="stable")

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from io import BytesIO
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import dagsdk_jpeg
+from dagsdk import BuildContext, Prompt
+from dagsdk.rewards.protocol import Reward
+from dagsdk_jpeg import JpegOptions
+
+SPECS = {spec.name: spec for spec in dagsdk_jpeg.dagsdk_rewards()}
+
+
+def _score(images: Tensor, name: str = "jpeg-incompressibility", quality: int = 95) -> Tensor:
+    reward = SPECS[name].build(JpegOptions(quality=quality), BuildContext())
+    return reward(images, [Prompt("")] * len(images))
+
+
+def _images(count: int = 3, side: int = 32) -> Tensor:
+    """The same noise, smoother from image to image."""
+    noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return torch.cat([0.5 + (noise - 0.5) * 0.5**i for i in range(count)])
+
+
+def test_two_rewards_without_weights_or_gradients() -> None:
+    assert list(SPECS) == ["jpeg-compressibility", "jpeg-incompressibility"]
+    for spec in SPECS.values():
+        assert not spec.differentiable
+        assert spec.weights == ()
+        assert isinstance(spec.build(spec.options(), BuildContext()), Reward)
+
+
+@pytest.mark.parametrize("quality", [1, 50, 95, 100])
+def test_sizes_are_those_of_pillow_in_thousands_of_bytes(quality: int) -> None:
+    images = _images()
+    for image, score in zip(images, _score(images, quality=quality), strict=True):
+        buffer = BytesIO()
+        picture = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy())
+        picture.save(buffer, "JPEG", quality=quality)
+        assert score.item() == pytest.approx(len(buffer.getvalue()) / 1000)
+
+
+def test_the_default_quality_is_95() -> None:
+    assert JpegOptions().quality == 95
+    assert torch.equal(_score(_images()), _score(_images(), quality=95))
+    assert (_score(_images()) > _score(_images(), quality=50)).all()
+
+
+def test_noise_is_larger_than_a_blank_and_the_other_reward_is_the_negative() -> None:
+    images = torch.cat([_images(1), torch.full((1, 3, 32, 32), 0.5)])
+    noise, blank = _score(images)
+    assert noise > 2 * blank > 0
+    assert torch.equal(_score(images, "jpeg-compressibility"), -_score(images))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_scores_are_one_float32_an_image(count: int) -> None:
+    scores = _score(torch.rand(count, 3, 16, 24))
+    assert scores.shape == (count,)
+    assert scores.dtype == torch.float32
+
+
+def test_a_row_depends_on_its_image_only() -> None:
+    images = _images()
+    alone = torch.cat([_score(image[None]) for image in images])
+    assert torch.equal(_score(images), alone)
+    assert torch.equal(_score(images.flip(0)), alone.flip(0))
+
+
+def test_images_are_left_as_they_were_and_may_carry_gradients() -> None:
+    images = _images().requires_grad_()
+    before = images.detach().clone()
+    assert not _score(images).requires_grad
+    assert torch.equal(images, before)
+
+
+def test_bytes_are_rounded() -> None:
+    levels = torch.randint(0, 256, (1, 3, 16, 16), generator=torch.Generator().manual_seed(0)) / 255
+    nudged = (levels + 0.4 / 255 * torch.where(levels < 0.5, 1, -1)).clamp(0, 1)
+    assert torch.equal(_score(levels), _score(nudged))
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 4, 8, 8), (5, 2)])
+def test_anything_but_a_batch_of_rgb_images_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"shape \(b, 3, h, w\)"):
+        _score(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("quality", [0, 101, -5, 95.5, "95"])
+def test_a_quality_outside_its_range_is_refused(quality: object) -> None:
+    with pytest.raises((ValueError, TypeError), match="quality"):
+        JpegOptions(quality=quality)  # type: ignore[arg-type]
+
+
+def test_importing_the_plugin_loads_neither_torch_nor_pillow() -> None:
+    code = "import sys, dagsdk_jpeg; sys.exit(bool({'torch', 'PIL'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

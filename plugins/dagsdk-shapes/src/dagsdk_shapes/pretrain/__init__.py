@@ -1,0 +1,1 @@
+"""Trains the embedded model from scratch: `python -m dagsdk_shapes.pretrain --out DIR`."""

@@ -1,0 +1,59 @@
+"""A CLIP tokenizer with one token for each caption word, and bytes for everything else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+from transformers import CLIPTokenizer
+
+MAX_LENGTH: Final = 16
+"""Tokens of a prompt, with its start and end; the longest caption takes ten."""
+
+_END_OF_WORD = "</w>"
+_Pair = tuple[str, str]
+
+
+def build_tokenizer(words: Iterable[str]) -> CLIPTokenizer:
+    """A byte-level tokenizer whose merges turn each of these lower-case words into one token."""
+    symbols = _byte_symbols()
+    merges = _merges(words)
+    tokens = [*symbols, *(symbol + _END_OF_WORD for symbol in symbols), *(a + b for a, b in merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(
+        vocab={token: code for code, token in enumerate(tokens)}, merges=merges, model_max_length=MAX_LENGTH
+    )
+
+
+def _merges(words: Iterable[str]) -> list[_Pair]:
+    """Byte-pair encoding run to its end: the most frequent pair first, ties in alphabetical order."""
+    spelled = [[*word[:-1], word[-1] + _END_OF_WORD] for word in sorted(set(words))]
+    merges: list[_Pair] = []
+    while counts := Counter(pair for word in spelled for pair in pairwise(word)):
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        spelled = [_merge(word, best) for word in spelled]
+    return merges
+
+
+def _merge(word: list[str], pair: _Pair) -> list[str]:
+    merged: list[str] = []
+    for symbol in word:
+        if merged and (merged[-1], symbol) == pair:
+            merged[-1] += symbol
+        else:
+            merged.append(symbol)
+    return merged
+
+
+def _byte_symbols() -> list[str]:
+    """The printable stand-ins of the 256 bytes, as byte-level BPE has them since GPT-2."""
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(code) for code in printable] + [chr(256 + place) for place in range(len(others))]

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dagsdk.builtin import DetailedBalanceOptions
+from dagsdk.errors import PluginError, UnknownComponentError
+from dagsdk.plugins import Plugin, discover
+from dagsdk.registry import Registry
+from dagsdk.specs import BuildContext, PromptSpec
+
+
+def prompt_set(name: str) -> PromptSpec[Any]:
+    return PromptSpec(name=name, summary="Some prompts", build=lambda options, context: ())
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry(discover(entry_points=(), environ={}))
+
+
+def test_builtins_come_through_the_hooks(registry: Registry) -> None:
+    assert registry.names("objectives") == ("dag-db", "dag-kl")
+    assert registry.names("rollouts") == ("independent",)
+    assert registry.names("models") == ("vector",)
+    assert registry.names("prompts") == ("texts",)
+    assert registry.get("objectives", "dag-db").options is DetailedBalanceOptions
+
+
+@pytest.mark.parametrize("kind", ["objectives", "rollouts"])
+def test_builtins_build_with_their_defaults(kind: str, registry: Registry) -> None:
+    for name in registry.names(kind):
+        spec = registry.get(kind, name)
+        built = spec.build(spec.options(), BuildContext())
+        if kind == "objectives":
+            assert built.needs <= registry.get("objectives", name).needs
+
+
+def test_a_misspelt_name_gets_a_suggestion_and_the_choices(registry: Registry) -> None:
+    with pytest.raises(UnknownComponentError, match="did you mean 'dag-db'.*dag-db, dag-kl"):
+        registry.get("objectives", "dag-bd")
+
+
+def test_a_name_of_another_kind_is_told(registry: Registry) -> None:
+    with pytest.raises(UnknownComponentError, match="There is a objective|There is an objective"):
+        registry.get("rewards", "dag-db")
+
+
+def test_blocked_plugins_are_named() -> None:
+    registry = Registry([Plugin(name="jpeg", distribution="dagsdk-jpeg", version="1", status="blocked")])
+    with pytest.raises(UnknownComponentError, match="Blocked.*jpeg"):
+        registry.get("rewards", "jpeg-size")
+
+
+def test_an_unknown_kind_is_a_mistake_of_the_program(registry: Registry) -> None:
+    with pytest.raises(ValueError, match="'reward' is not a kind"):
+        registry.get("reward", "x")
+
+
+def test_versions_name_the_provider(registry: Registry) -> None:
+    assert registry.version("objectives", "dag-db").startswith("dagsdk ")
+    with pytest.raises(UnknownComponentError):
+        registry.version("models", "owner/name")
+
+
+def test_a_registry_takes_no_collision() -> None:
+    plugins = [
+        Plugin(name=n, distribution=f"d{n}", version="1", provides={"prompts": (prompt_set("p"),)}) for n in "ab"
+    ]
+    with pytest.raises(PluginError, match=r"'a' \(da 1\).*'b' \(db 1\)"):
+        Registry(plugins)
