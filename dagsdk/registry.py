@@ -50,16 +50,12 @@ class Registry:
         return self._entry(kind, name)[0]
 
     def provider(self, kind: str, name: str, /) -> Plugin:
-        """The plugin that the component comes from; raises like `get`."""
+        """The plugin that the component comes from, also for provenance; raises like `get`."""
         return self._entry(kind, name)[1]
 
     def names(self, kind: str, /) -> tuple[str, ...]:
         """Names of that kind, sorted."""
         return tuple(sorted(self._provided[kind]))
-
-    def version(self, kind: str, name: str, /) -> str:
-        """Distribution and version that the component comes from, for provenance; raises like `get`."""
-        return self.provider(kind, name).provider
 
     def _entry(self, kind: str, name: str) -> tuple[Spec, Plugin]:
         if kind not in self._provided:
@@ -91,7 +87,7 @@ class Registry:
         hint = f"; did you mean {close[0]!r}?" if close else "."
         yield f"No {kind[:-1]} is called {name!r}{hint}"
         if others:
-            yield f"There is a {others[0][:-1]} of that name."
+            yield f"The name belongs to {' and '.join(others)}."
         yield f"Installed {kind}: {', '.join(names) or 'none'}."
         if failed:
             reasons = "; ".join(f"{plugin.label}: {plugin.error}" for plugin in failed)

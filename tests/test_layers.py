@@ -46,6 +46,7 @@ ROOM_OF = {
     # What drives the engine through a whole run saves, evaluates and loads: it lives above those rooms.
     "dagsdk.engine.trainer": "trainer",
     "dagsdk.engine.loading": "trainer",
+    "dagsdk.engine.held_out": "trainer",
 }
 CONTRACTS = {"protocol", "options"}
 TORCHLESS = {"errors", "contracts", "hooks", "config", "cli"}

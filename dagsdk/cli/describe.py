@@ -83,7 +83,7 @@ def option_docs(options: type[Any]) -> Mapping[str, str]:
             if start and set(start[1].split(", ")) <= set(names):
                 told = start[1].split(", ")
                 docs.update(dict.fromkeys(told, start[2]))
-            elif told and line.startswith(" "):  # the sentence goes on
+            elif told and line.strip():  # the sentence goes on
                 docs.update({name: f"{docs[name]} {line.strip()}" for name in told})
             else:
                 told = []

@@ -79,12 +79,12 @@ def options_class(registry: Specs, kind: str, name: str) -> type[Any]:
     except UnknownComponentError as error:
         if kind != "models":
             raise Mistake(_line(error)) from error
-        return _folder_or_hub_id(name, registry)
+        return _folder_or_hub_id(name, registry, error)
     except DagsdkError as error:  # a plugin that failed to load would have provided it
         raise Mistake(_line(error)) from error
 
 
-def _folder_or_hub_id(name: str, registry: Specs) -> type[FolderOptions]:
+def _folder_or_hub_id(name: str, registry: Specs, unknown: UnknownComponentError) -> type[FolderOptions]:
     if Path(name).expanduser().is_dir():
         return FolderOptions
     if name.startswith((".", "/", "~")):

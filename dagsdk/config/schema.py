@@ -118,7 +118,7 @@ class FlowConfig:
     widths: channels of its blocks, from the input inwards; the default is the paper's, 6.45 M parameters.
     """
 
-    widths: tuple[int, ...] = field(default=(64, 128, 256, 256), validator=[min_len(1), deep_iterable(ge(1))])
+    widths: tuple[int, ...] = field(default=(64, 128, 256, 256), validator=[min_len(1), deep_iterable(ge(2))])
 
 
 @frozen(kw_only=True)

@@ -70,11 +70,12 @@ class Adapter:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Sets the trained weights to those of `state`. Raises ModelError where names or shapes differ."""
         trained = self.trained()
-        wrong = set(trained) ^ set(state) | {n for n in set(trained) & set(state) if trained[n].shape != state[n].shape}
+        wrong = set(trained) ^ set(state)
+        wrong |= {name for name in set(trained) & set(state) if trained[name].shape != state[name].shape}
         if wrong:
             raise ModelError(
-                f"trained weights do not fit the network: {sorted(wrong)[0]!r} and {len(wrong) - 1} others are missing, "
-                "left over or of another shape; rank, targets and model must be those of the checkpoint"
+                f"trained weights do not fit the network: {sorted(wrong)[0]!r} and {len(wrong) - 1} others are "
+                "missing, left over or of another shape; rank, targets and model must be those of the checkpoint"
             )
         for name, parameter in trained.items():
             parameter.copy_(state[name])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,17 @@ from dagsdk.config.schema import RunConfig
 from dagsdk.engine.components import Components, build_components
 from dagsdk.engine.evaluate import Evaluator
 from dagsdk.engine.forward_looking import ForwardLooking
+from dagsdk.engine.held_out import SHOWN, HeldOut
 from dagsdk.engine.lora import Adapter
 from dagsdk.engine.policy import make_policy
 from dagsdk.engine.provenance import provenance
-from dagsdk.engine.sampler import Sampler, decoded
+from dagsdk.engine.sampler import Sampler
 from dagsdk.engine.schedule import schedule
+from dagsdk.engine.scoring import score_trajectories
 from dagsdk.engine.seeds import ADAPTER, FLOW, SHUFFLE, TRAJECTORY, derived, generator, global_seed
 from dagsdk.engine.trajectory import Pairs, Trajectory, pairs
 from dagsdk.errors import ConfigError, TrainingError
 from dagsdk.evaluation.pictures import save_curves, save_grid
-from dagsdk.evaluation.scores import fixed_prompts, mean_and_error, paired_gain, score_fixed
 from dagsdk.objectives.protocol import Needs, Signals
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.prompts.sampling import PromptSampler, shard
@@ -43,9 +45,6 @@ from dagsdk.specs import BuildContext
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage ("sampling", "update", "evaluation"), how much of it is done, and of how much."""
-
-SHOWN = 32
-"""Images in a grid."""
 
 
 class Trainer:
@@ -77,6 +76,13 @@ class Trainer:
         self.components = components or build_components(config, registry, context)
         self.provenance = provenance(config, registry, self.components.family.source)
         self._assemble()
+        self.held_out = HeldOut(
+            config=config.evaluate,
+            prompts=self.components.held_out,
+            reward=self.components.reward,
+            folder=self.folder,
+            writes=self.accelerator.is_main_process,
+        )
         last = None
         if self.accelerator.is_main_process:
             last = self.folder.claim(dump_toml(config), resume=resume)
@@ -202,18 +208,10 @@ class Trainer:
 
     def _score(self, trajectories: Trajectory) -> tuple[Trajectory, dict[str, float]]:
         """Scores the images, and shows some of them now and then."""
-        size, reward = self.config.train.sample_batch, self.components.reward
-        each: dict[str, list[Tensor]] = {name: [] for name, _, _ in reward.rewards}
-        shown: list[Tensor] = []
-        for start, clean in zip(range(0, len(trajectories), size), trajectories.clean.split(size), strict=True):
-            images = decoded(self.policy, clean, size)
-            with torch.no_grad():
-                scores = reward.score_each(images, trajectories.prompts[start : start + size])
-            for name, values in scores.items():
-                each[name].append(values)
-            if sum(map(len, shown)) < SHOWN:
-                shown.append(images.cpu())
-        scores = {name: torch.cat(values) for name, values in each.items()}
+        reward = self.components.reward
+        scores, shown = score_trajectories(
+            self.policy, reward, trajectories, self.config.train.sample_batch, keep=SHOWN
+        )
         trajectories = trajectories.scored(reward.combine(scores))
         everywhere = self.accelerator.gather(trajectories.scores)
         figures = {"reward/mean": float(everywhere.mean()), "reward/std": float(everywhere.std(correction=0))}
@@ -221,7 +219,8 @@ class Trainer:
             figures |= {f"reward/{name}/mean": float(self.accelerator.gather(v).mean()) for name, v in scores.items()}
         done, every = self.epoch + 1, self.config.checkpoint.every
         if self.accelerator.is_main_process and (done % every == 0 or done == self.config.train.epochs):
-            save_grid(torch.cat(shown)[:SHOWN], self.folder.path / "images" / f"epoch-{done:04d}.png")
+            captions = [prompt.text for prompt in trajectories.prompts[:SHOWN]]
+            save_grid(shown, self.folder.path / "images" / f"epoch-{done:04d}.png", captions)
         return trajectories, figures
 
     def _seen_by_all(self, trajectories: Trajectory, everyone: Sequence[Prompt]) -> Trajectory:
@@ -304,46 +303,33 @@ class Trainer:
 
     # --- evaluation ---
 
+    def _held_out_sampler(self) -> Sampler:
+        total = self.config.evaluate.samples * self.schedule.steps
+        tick = self._counter("evaluation", total)
+        return evolve(self.sampler, tick=tick, record_outputs=False, record_denoised=False)
+
     def _base_scores(self) -> list[float]:
-        """Scores of the model before training, on the evaluation's prompts and seeds; kept in the run folder."""
-        scores = self.folder.read_scores("base")
-        if scores is None:
-            with self.adapter.reference():
-                scores = self._score_held_out("base")
-        return scores
+        """Held-out scores of the model before training."""
+        with self.adapter.reference():
+            return self.held_out.base(self._held_out_sampler())
 
     def _evaluate(self, base: list[float]) -> dict[str, float]:
-        """The same prompts and seeds with the weights of now (their moving average, if there is one)."""
-        if self.ema is not None:
-            self.ema.store(self.parameters["policy"])
-            self.ema.copy_to(self.parameters["policy"])
-        try:
-            scores = self._score_held_out(f"epoch-{self.epoch:04d}")
-        finally:
-            if self.ema is not None:
-                self.ema.restore(self.parameters["policy"])
-        mean, error = mean_and_error(scores)
-        gain, gain_error = paired_gain(base, scores)
-        return {
-            "evaluate/base": mean_and_error(base)[0],
-            "evaluate/mean": mean,
-            "evaluate/stderr": error,
-            "evaluate/gain": gain,
-            "evaluate/gain_stderr": gain_error,
-        }
+        """Held-out figures of the weights of now."""
+        with self._averaged():
+            return self.held_out.figures(self._held_out_sampler(), base, f"epoch-{self.epoch:04d}")
 
-    def _score_held_out(self, name: str) -> list[float]:
-        config = self.config.evaluate
-        prompts = fixed_prompts(self.components.held_out, config.samples)
-        seeds = [config.seed + i for i in range(config.samples)]
-        tick = self._counter("evaluation", config.samples * self.schedule.steps)
-        sampler = evolve(self.sampler, tick=tick, record_outputs=False, record_denoised=False)
-        result = score_fixed(sampler, self.components.reward, prompts, seeds)
-        scores: list[float] = result.scores.tolist()
-        if self.accelerator.is_main_process:
-            save_grid(result.images[:SHOWN], self.folder.path / "evaluation" / f"{name}.png")
-            self.folder.write_scores(name, scores, [p.text for p in prompts], seeds)
-        return scores
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Within it, the policy has the moving average of its weights, if there is one: those to use."""
+        if self.ema is None:
+            yield
+            return
+        self.ema.store(self.parameters["policy"])
+        self.ema.copy_to(self.parameters["policy"])
+        try:
+            yield
+        finally:
+            self.ema.restore(self.parameters["policy"])
 
     # --- checkpoints ---
 
@@ -360,19 +346,11 @@ class Trainer:
             "generators": checkpoints.generator_states(),
             "config": resolved(self.config),
         }
-        path = checkpoints.save(self.folder.checkpoints, self.epoch, sections, self.provenance, self._save_adapter)
-        checkpoints.prune(self.folder.checkpoints, self.config.checkpoint.keep)
+        folder = self.folder.checkpoints
+        with self._averaged():
+            path = checkpoints.save(folder, self.epoch, sections, self.provenance, self.adapter.save)
+        checkpoints.prune(folder, self.config.checkpoint.keep)
         return path
-
-    def _save_adapter(self, folder: Path) -> None:
-        """The adapter to use: that of the moving average, if there is one."""
-        if self.ema is None:
-            self.adapter.save(folder)
-            return
-        self.ema.store(self.parameters["policy"])
-        self.ema.copy_to(self.parameters["policy"])
-        self.adapter.save(folder)
-        self.ema.restore(self.parameters["policy"])
 
     def _restore(self, checkpoint: Path) -> None:
         self.epoch, sections, before = checkpoints.load(checkpoint)
@@ -428,8 +406,3 @@ def _accelerator(config: RunConfig) -> Accelerator:
     except (ValueError, RuntimeError) as error:
         problem = f"train.mixed_precision, trackers: {error}; choose what this machine has"
         raise ConfigError("run", [problem]) from error
-
-
-def train(config: RunConfig, registry: Registry, **options: Any) -> list[Mapping[str, Any]]:
-    """Runs a whole run and returns the figures of its epochs; options as for `Trainer`."""
-    return list(Trainer(config, registry, **options))

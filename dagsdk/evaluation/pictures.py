@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffusers.utils import make_image_grid
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dagsdk.rewards.images import to_uint8
 
-LEAST_SIDE = 64
+LEAST_SIDE = 96
 
 
-def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
+def save_grid(images: Tensor, path: Path, captions: Sequence[str] = (), columns: int = 8) -> None:
     """Images (n, 3, h, w) in [0, 1] as one PNG, small ones enlarged; vectors (n, d) as a scatter of the first two.
 
-    The rows are filled from the left; of an incomplete last row, the rest is white.
+    captions: written below the images. The rows are filled from the left; the rest of the last row is white.
     """
     if images.ndim == 2:
         _scatter(images, path)
@@ -28,10 +29,24 @@ def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:
     tiles = [Image.fromarray(array) for array in to_uint8(images).cpu().numpy()]
     scale = max(1, math.ceil(LEAST_SIDE / tiles[0].height))
     tiles = [tile.resize((tile.width * scale, tile.height * scale), Image.Resampling.NEAREST) for tile in tiles]
+    if captions:
+        tiles = [_captioned(tile, text) for tile, text in zip(tiles, captions, strict=True)]
     columns = min(columns, len(tiles))
     rows = math.ceil(len(tiles) / columns)
     tiles += [Image.new("RGB", tiles[0].size, "white")] * (rows * columns - len(tiles))
     make_image_grid(tiles, rows=rows, cols=columns).save(path)
+
+
+def _captioned(tile: Image.Image, text: str) -> Image.Image:
+    """The tile on white, with up to three lines of text below it."""
+    size = max(9, tile.width // 12)
+    lines = textwrap.wrap(text, width=max(8, int(tile.width / (0.52 * size))), max_lines=3, placeholder=" …")
+    framed = Image.new("RGB", (tile.width + 6, tile.height + 6 + 4 * size), "white")
+    framed.paste(tile, (3, 3))
+    ImageDraw.Draw(framed).multiline_text(
+        (4, tile.height + 4), "\n".join(lines), fill="black", font=ImageFont.load_default(size), spacing=1
+    )
+    return framed
 
 
 def _scatter(vectors: Tensor, path: Path) -> None:

@@ -63,5 +63,8 @@ class UNetFlow(nn.Module):
 
 
 def _groups(*channels: int) -> int:
-    """The most groups, up to 32, that divide all of these."""
-    return max(g for g in (1, 2, 4, 8, 16, 32) if all(c % g == 0 for c in channels))
+    """The most groups, up to 32, that divide all of these and leave each at least two channels.
+
+    A group of one channel would have nothing to normalise in a batch of one whose latents have shrunk to 1 × 1.
+    """
+    return max((g for g in (1, 2, 4, 8, 16, 32) if all(c % g == 0 and c // g >= 2 for c in channels)), default=1)

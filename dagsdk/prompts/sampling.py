@@ -28,7 +28,8 @@ class PromptSampler:
     def __init__(self, prompt_set: PromptSet, seed: int) -> None:
         if len(prompt_set) == 0:
             raise ConfigError("prompts", ["the set is empty; it must hold at least one: check [prompts]"])
-        for index, prompt in enumerate(prompt_set):
+        items: Sequence[object] = prompt_set  # a plugin made it
+        for index, prompt in enumerate(items):
             if not isinstance(prompt, Prompt):
                 problem = f"item {index} is {prompt!r}; each must be a dagsdk.Prompt: wrap it as Prompt(text)"
                 raise ConfigError("prompts", [problem])

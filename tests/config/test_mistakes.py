@@ -72,8 +72,8 @@ MISTAKES = [
     ("output", '""', "output: '' is too short; its length must be >= 1"),
     ("model", "", "model: missing; add a [model] table"),
     ("model", '{name = "shape"}',
-     "model.name: 'shape' is neither an installed model, nor a folder, nor a Hub id (owner/name); "
-     "did you mean 'shapes'?"),
+     ("model.name: 'shape' is neither an installed model, nor a folder, nor a Hub id (owner/name); "
+      "did you mean 'shapes'?")),
     ("model", '{name = "./nowhere/at-all"}', "model.name: there is no folder './nowhere/at-all'"),
     ("model", '{name = "a/b/c"}', "model.name: 'a/b/c' is neither"),
     ("model", '{name = "owner/name", revisio = "main"}',
@@ -111,8 +111,8 @@ MISTAKES = [
     ("objective", "{}", "objective.name: missing"),
     ("objective", '{name = ""}', "objective.name: '' is too short"),
     ("objective", '{name = "nabla-db"}',
-     "objective.name: objective 'nabla-db' needs REWARD_GRADIENT; reward 'jpeg' is not differentiable; "
-     "choose a differentiable reward or another objective"),
+     ("objective.name: objective 'nabla-db' needs REWARD_GRADIENT; reward 'jpeg' is not differentiable; "
+      "choose a differentiable reward or another objective")),
     ("objective", '{name = "confused"}',
      "objective.name: objective 'confused' declares FORWARD_LOOKING without FLOW"),
     ("rollout", '{steps = 1, last_step = "drop"}', 'rollout.last_step: "drop" leaves no transition of 1'),

@@ -179,7 +179,7 @@ def test_a_failed_plugin_is_told_when_its_component_is_asked_for(site: Any, rewa
     site.add("other", "1 / 0")
     site.add("sound", reward("jpeg-like"))
     registry = Registry(discover(entry_points=site.entry_points(), environ={}))
-    with pytest.raises(PluginError, match="dagsdk-jpeg 1.0") as certain:
+    with pytest.raises(PluginError, match=r"dagsdk-jpeg 1\.0") as certain:
         registry.get("rewards", "jpeg")
     assert isinstance(certain.value.__cause__, ModuleNotFoundError)
     with pytest.raises(UnknownComponentError, match="jpeg-like") as likely:

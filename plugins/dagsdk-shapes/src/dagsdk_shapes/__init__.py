@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagsdk import hookimpl
 from dagsdk.specs import BuildContext, ModelSpec, NoOptions, PromptSpec, RewardSpec
-
 from dagsdk_shapes import prompts
 from dagsdk_shapes.match import Match, MatchOptions
 

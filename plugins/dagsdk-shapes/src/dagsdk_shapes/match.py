@@ -12,8 +12,9 @@ from dagsdk_shapes.attributes import ATTRIBUTES, Attributes
 from dagsdk_shapes.captions import read
 
 if TYPE_CHECKING:
-    from dagsdk.prompts.protocol import Prompt
     from torch import Tensor
+
+    from dagsdk.prompts.protocol import Prompt
 
 
 @frozen(kw_only=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import asdict, frozen
-from dagsdk.prompts.protocol import Prompt
 
+from dagsdk.prompts.protocol import Prompt
 from dagsdk_shapes.attributes import ATTRIBUTES, Attributes
 from dagsdk_shapes.match import Match, named
 
@@ -88,9 +88,7 @@ def measure(images: Tensor, prompts: Sequence[Prompt]) -> Measurement:
         match=float(scores.mean()),
         match_error=float(scores.std(correction=0)) / math.sqrt(len(prompts)),
         full=float((scores == 1).double().mean()),
-        entropy={
-            name: sum(entropies[name]) / len(entropies[name]) for name in ATTRIBUTES if name in entropies
-        },
+        entropy={name: sum(entropies[name]) / len(entropies[name]) for name in ATTRIBUTES if name in entropies},
     )
 
 
@@ -112,15 +110,13 @@ def measure_folder(folder: Path) -> Measurement:
             prompt = Prompt(sample["prompt"], sample.get("metadata") or {})
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise ValueError(
-                f"{listing}, line {number}: {type(error).__name__}: {error}; a line must be a JSON object with "
-                "the 'file' of a picture in the folder and its 'prompt'"
+                f"{listing}, line {number}: {type(error).__name__}: {error}; a line must be a JSON object "
+                "with the 'file' of a picture in the folder and its 'prompt'"
             ) from error
         images.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255)
         prompts.append(prompt)
     if len({image.shape for image in images}) > 1:
-        raise ValueError(
-            f"{folder}: the pictures differ in size; they must all have one: sample them in one run"
-        )
+        raise ValueError(f"{folder}: the pictures differ in size; they must all have one: sample them in one run")
     if not images:
         raise ValueError(f"{listing} is empty; it must list at least one picture")
     return measure(torch.stack(images), prompts)
@@ -129,30 +125,25 @@ def measure_folder(folder: Path) -> Measurement:
 def table(measurements: dict[str, Measurement]) -> str:
     """The measurements as a table for people; entropies also as a multiple of the first row's."""
     first = next(iter(measurements.values()))
-    width = max(len("folder"), *map(len, measurements))
-    lines = [
-        f"{'folder':{width}}  images  prompts  match            full   "
-        + "".join(f"{'H(' + n + ')':>20}" for n in ATTRIBUTES)
-    ]
+    rows = [["set", "images", "prompts", "match", "full", *(f"H({name})" for name in ATTRIBUTES)]]
     for name, each in measurements.items():
-        line = f"{name:{width}}  {each.images:6}  {each.prompts:7}  {each.match:.3f} ± {each.match_error:.3f}    {each.full:.3f}  "
+        row = [name, str(each.images), str(each.prompts)]
+        row += [f"{each.match:.3f} ± {each.match_error:.3f}", f"{each.full:.3f}"]
         for attribute in ATTRIBUTES:
             value, base = each.entropy.get(attribute), first.entropy.get(attribute)
-            cell = "-" if value is None else f"{value:.3f}"
-            if value is not None and base:
-                cell += f" (x{value / base:.2f})"
-            line += f"{cell:>20}"
-        lines.append(line)
+            ratio = f" (x{value / base:.2f})" if value is not None and base else ""
+            row.append("-" if value is None else f"{value:.3f}{ratio}")
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.append("H: entropy in nats of an attribute that the prompt leaves free, averaged over such prompts")
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m dagsdk_shapes.measure", description=__doc__)
-    parser.add_argument(
-        "folders", metavar="DIR", nargs="+", type=Path, help="holds samples.jsonl and its PNG files"
-    )
+    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="holds samples.jsonl and its PNG files")
     parser.add_argument("--json", action="store_true", help="print one JSON object, by folder")
     options = parser.parse_args(arguments)
     try:

@@ -9,8 +9,8 @@ from itertools import product
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, le, optional
-from dagsdk.prompts.protocol import Prompt
 
+from dagsdk.prompts.protocol import Prompt
 from dagsdk_shapes.attributes import ATTRIBUTES, Attributes
 from dagsdk_shapes.captions import write
 
@@ -52,9 +52,7 @@ def held_out_prompts(options: CaptionOptions) -> tuple[Prompt, ...]:
 
 def free_prompts(options: CaptionOptions) -> tuple[Prompt, ...]:
     """Training captions that leave at least one attribute free."""
-    return _prompts(
-        (each for each in _all() if not each.is_held_out and len(each.named()) < len(ATTRIBUTES)), options
-    )
+    return _prompts((each for each in _all() if not each.is_held_out and len(each.named()) < len(ATTRIBUTES)), options)
 
 
 def _all() -> Iterator[Attributes]:
@@ -66,9 +64,7 @@ def _all() -> Iterator[Attributes]:
 
 
 def _prompts(choices: Iterable[Attributes], options: CaptionOptions) -> tuple[Prompt, ...]:
-    fitting = [
-        each for each in choices if options.names_at_least <= len(each.named()) <= options.names_at_most
-    ]
+    fitting = [each for each in choices if options.names_at_least <= len(each.named()) <= options.names_at_most]
     # Sorting by random() keeps the order from one Python to the next, which shuffle() does not promise.
     number = random.Random(options.seed)
     fitting.sort(key=lambda each: number.random())

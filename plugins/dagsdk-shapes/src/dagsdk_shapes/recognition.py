@@ -25,7 +25,7 @@ COLOUR_TOLERANCE: Final = 0.18
 LEAST_BORDER: Final = 0.6
 """Share of border pixels that must have the background's colour."""
 
-LEAST_OVERLAP: Final = 0.8
+LEAST_OVERLAP: Final = 0.75
 """Intersection over union, of mask and drawing, below which a mask is no shape."""
 
 LEAST_AREA: Final = 20.0
@@ -83,9 +83,7 @@ def recognise(images: Tensor) -> Tensor:
 
 def _background(images: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:
     """Colour code of the border, and whether enough of the border has it: both of shape (b,)."""
-    border = torch.cat(
-        [images[:, :, 0], images[:, :, -1], images[:, :, 1:-1, 0], images[:, :, 1:-1, -1]], dim=2
-    )
+    border = torch.cat([images[:, :, 0], images[:, :, -1], images[:, :, 1:-1, 0], images[:, :, 1:-1, -1]], dim=2)
     away = (border.transpose(1, 2)[:, :, None] - colours).square().sum(3)  # (b, 124, 8)
     nearest = away.min(dim=2)
     votes = one_hot(nearest.indices, len(colours)) * (nearest.values <= COLOUR_TOLERANCE**2)[:, :, None]
@@ -103,9 +101,7 @@ def _foreground(pixels: Tensor, colours: Tensor, background: Tensor) -> tuple[Te
     share = (along / length2.clamp(min=1e-6)[:, :, None]).clamp(0, 1)  # (b, 8, 1024)
     # |s - share d|^2 less |s|^2, which is the same for all candidates; mixed pixels cost, or yellow on
     # red would explain orange.
-    misfit = (
-        share * (share * length2[:, :, None] - 2 * along) + 0.5 * share * (1 - share) * length2[:, :, None]
-    )
+    misfit = share * (share * length2[:, :, None] - 2 * along) + 0.5 * share * (1 - share) * length2[:, :, None]
     cost = misfit.sum(2)
     cost.scatter_(1, background[:, None], torch.inf)
     colour = cost.argmin(1)
@@ -124,16 +120,12 @@ def _shape(mask: Tensor, area: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # The sum of mask z^k turns by k times the rotation, so its phase tells that of a k-fold symmetric shape.
     cube = mask * place * place * place
     moments = {3: cube.sum((1, 2)), 4: (cube * place).sum((1, 2)), 5: (cube * place * place).sum((1, 2))}
-    angle = torch.stack(
-        [(sign * moments[k]).angle() / k for k, sign in map(_SYMMETRY.__getitem__, SHAPES)], dim=1
-    )
+    angle = torch.stack([(sign * moments[k]).angle() / k for k, sign in map(_SYMMETRY.__getitem__, SHAPES)], dim=1)
     radius = (weight[:, None] / torch.tensor(UNIT_AREAS, device=mask.device)).sqrt()
 
     centre = torch.stack([x, y], dim=1)[:, None].expand(-1, kinds, -1)
     codes = torch.arange(kinds, device=mask.device).repeat(count)
-    drawn = coverage(codes, centre.flatten(0, 1), radius.flatten(), angle.flatten()).unflatten(
-        0, (count, kinds)
-    )
+    drawn = coverage(codes, centre.flatten(0, 1), radius.flatten(), angle.flatten()).unflatten(0, (count, kinds))
     both = torch.minimum(drawn, mask[:, None]).sum((2, 3))
     overlap = both / (drawn.sum((2, 3)) + area[:, None] - both).clamp(min=1e-6)
     best = overlap.max(dim=1)

@@ -14,9 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 class Optimiser:
     """Steps parameters once per `step`, over exactly `steps` steps."""
 
-    def __init__(
-        self, parameters: Iterable[Parameter], *, rate: float, steps: int, warm_up: int = 200
-    ) -> None:
+    def __init__(self, parameters: Iterable[Parameter], *, rate: float, steps: int, warm_up: int = 200) -> None:
         self._parameters = list(parameters)
         self._adam = AdamW(self._parameters, lr=rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
         warm_up = min(warm_up, max(1, steps // 10))
@@ -31,7 +29,7 @@ class Optimiser:
     def step(self, loss: torch.Tensor) -> None:
         """Descends this scalar loss, its gradient clipped to norm 1."""
         self._adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._adam.step()
         self._schedule.step()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 from transformers import CLIPTokenizer
@@ -18,13 +20,24 @@ _Pair = tuple[str, str]
 
 def build_tokenizer(words: Iterable[str]) -> CLIPTokenizer:
     """A byte-level tokenizer whose merges turn each of these lower-case words into one token."""
+    vocabulary, merges = _vocabulary(words)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
+
+
+def save_vocabulary(words: Iterable[str], folder: Path) -> None:
+    """Writes vocab.json and merges.txt, which transformers 4 reads, next to version 5's tokenizer.json."""
+    vocabulary, merges = _vocabulary(words)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False) + "\n", encoding="utf-8")
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _vocabulary(words: Iterable[str]) -> tuple[dict[str, int], list[_Pair]]:
     symbols = _byte_symbols()
     merges = _merges(words)
     tokens = [*symbols, *(symbol + _END_OF_WORD for symbol in symbols), *(a + b for a, b in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(
-        vocab={token: code for code, token in enumerate(tokens)}, merges=merges, model_max_length=MAX_LENGTH
-    )
+    return {token: code for code, token in enumerate(tokens)}, merges
 
 
 def _merges(words: Iterable[str]) -> list[_Pair]:

@@ -1,0 +1,80 @@
+"""Vectors: a path of even log-SNR, a pretrained model that knows its data, files that come back."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from dagsdk.errors import ModelError
+from dagsdk.families.nine_modes import SCALE, centres, nine_modes
+from dagsdk.families.options import VectorOptions
+from dagsdk.families.vector import Vector, log_snr_path
+from dagsdk.process.prediction import denoise
+from dagsdk.specs import BuildContext
+
+
+def test_log_snr_rises_linearly_towards_the_data() -> None:
+    path = log_snr_path((-7.0, 5.0))
+    t = torch.arange(1000)
+    log_snr = 2 * (path.alpha(t).log() - path.sigma(t).log())
+    assert log_snr[0] == pytest.approx(5.0)
+    assert log_snr[-1] == pytest.approx(-7.0)
+    assert torch.allclose(log_snr.diff(), torch.full((999,), -12 / 999, dtype=torch.float64))
+
+
+def test_nine_modes_are_where_they_should_be() -> None:
+    points = nine_modes(20_000, torch.Generator().manual_seed(0))
+    nearest = torch.cdist(points, centres()).argmin(1)
+    shares = torch.bincount(nearest, minlength=9) / len(points)
+    assert torch.allclose(shares, torch.full((9,), 1 / 9), atol=0.02)
+    assert points.std().item() == pytest.approx(math.sqrt(1.5**2 * 2 / 3 + SCALE**2), rel=0.02)
+
+
+def test_pretraining_learns_the_data() -> None:
+    family = Vector.build(VectorOptions(pretrain=400, width=64), BuildContext())
+    x_0 = nine_modes(2000, torch.Generator().manual_seed(5))
+    eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(6))
+    t = torch.full((2000,), 300)
+    alpha, sigma = family.path.alpha(t), family.path.sigma(t)
+    x_t = (alpha[:, None] * x_0 + sigma[:, None] * eps).float()
+    with torch.no_grad():
+        output = family.predict(x_t, t, family.encode([""] * 2000))
+    recovered, _ = denoise("epsilon", output, x_t, alpha, sigma)
+    # The best that anyone could do who takes the data for one Gaussian; who knows the modes does better.
+    variance, noise = x_0.var(0).mean(), (sigma[0] / alpha[0]) ** 2
+    assert (recovered - x_0).square().mean() < 0.96 * variance * noise / (variance + noise)
+
+
+def test_the_same_seed_builds_the_same_model() -> None:
+    a, b, c = (Vector.build(VectorOptions(pretrain=2), BuildContext(seed=s)) for s in (0, 0, 1))
+    x, t = torch.randn(3, 2), torch.tensor([1, 2, 3])
+    outputs = [family.predict(x, t, family.encode([""] * 3)) for family in (a, b, c)]
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.allclose(outputs[0], outputs[2])
+
+
+def test_times_end_at_zero_and_fall() -> None:
+    family = Vector.build(VectorOptions(pretrain=0), BuildContext())
+    times = family.times(24)
+    assert len(times) == 25
+    assert times[-1] == 0
+    assert (times.diff() < 0).all()
+    with pytest.raises(ModelError, match=r"rollout\.steps is 1000"):
+        family.times(1000)
+
+
+def test_a_saved_model_comes_back(tmp_path: Path) -> None:
+    family = Vector.build(VectorOptions(pretrain=2, width=32, log_snr=(-6.0, 4.0)), BuildContext())
+    family.save_network(tmp_path)
+    again = Vector.build(VectorOptions(folder=str(tmp_path)), BuildContext())
+    x, t = torch.randn(3, 2), torch.tensor([1, 2, 3])
+    assert torch.equal(family.predict(x, t, {}), again.predict(x, t, {}))
+    assert again.log_snr == (-6.0, 4.0)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model\.folder is"):
+        Vector.build(VectorOptions(folder=str(tmp_path)), BuildContext())

@@ -1,0 +1,104 @@
+"""The fenced blocks and commands of a Markdown page, each in exactly one category.
+
+A `toml` or `python` block whose first line is a comment with nothing but a file name (``# mine.py``) is a file that
+the reader is told to write; later commands of the page find it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+from attrs import frozen
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
+
+_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
+_FILE = re.compile(r"# (?P<file>[\w./-]+\.(toml|py))")
+
+
+@frozen
+class Block:
+    """A fenced block. line: where its fence opens, from 1."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def category(self) -> str:
+        """file, run, fragment, project, python, commands or shown. Raises ValueError for anything else."""
+        match self.language:
+            case "toml" | "python" if self.file:
+                return "file"
+            case "toml":
+                keys = tomllib.loads(self.text).keys()
+                if {"project", "build-system", "tool"} & keys:
+                    return "project"
+                return "run" if {"output", "model", "rewards", "objective"} <= keys else "fragment"
+            case "python":
+                return "python"
+            case "bash":
+                return "commands"
+            case "text" | "json" | "mermaid":
+                return "shown"
+        raise ValueError(
+            f"{self.where}: a block of language {self.language!r}; it must be bash, python, toml, text, json or mermaid"
+        )
+
+    @property
+    def file(self) -> str | None:
+        match = _FILE.fullmatch(self.text.partition("\n")[0])
+        return match["file"] if match else None
+
+    @property
+    def commands(self) -> list[str]:
+        """A bash block's commands, comments left out, lines joined at backslashes and split at ``&&``."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        uncommented = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        return [" ".join(part.split()) for line in uncommented for part in line.split(" && ")]
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for match in _FENCE.finditer(text):
+        lines = match["text"].splitlines(keepends=True)
+        body = "".join(line.removeprefix(match["indent"]) for line in lines)
+        found.append(Block(page, text.count("\n", 0, match.start()) + 1, match["language"].strip(), body))
+    return found
+
+
+def category(command: str) -> str:
+    """Of one command: install, session, run, look, view. Raises ValueError for a command of no category.
+
+    install: sets up; `nox -s wheel` and a fresh machine try these.
+    session: runs the tests themselves.
+    run: `dagsdk …`, run by the test of its page.
+    look: shows files, run too.
+    view: waits for a person, so that no test can run it.
+    """
+    words = shlex.split(command, comments=True)
+    program = words[0].removeprefix(".venv/bin/")
+    match [program, *words[1:]]:
+        case ["dagsdk", *_]:
+            return "run"
+        case ["python3" | "python", "-m", "venv", ".venv"] | ["pip", "install", *_] | ["uv", "pip", "install", *_]:
+            return "install"
+        case ["git", "clone", *_] | ["cd", *_] | ["source", ".venv/bin/activate"] | ["uv", "build", *_]:
+            return "install"
+        case ["nox" | "pytest", *_]:
+            return "session"
+        case ["ls" | "cat" | "head", *_]:
+            return "look"
+        case ["tensorboard", *_]:
+            return "view"
+    raise ValueError(f"command {command!r} is of no category; give it one in tests/fences.py, and a test that fits")
