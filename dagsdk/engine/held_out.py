@@ -41,9 +41,9 @@ class HeldOut:
             self.folder.write_scores(name, scores, captions, seeds)
         return scores
 
-    def base(self, sampler: Sampler) -> list[float]:
-        """Scores of the model before training: those that the folder has, or else of the sampler."""
-        return self.folder.read_scores("base") or self.scores(sampler, "base")
+    def base(self, sampler: Sampler, *, known: bool) -> list[float]:
+        """Scores of the model before training. known: the run has gone on from them, and the folder has them."""
+        return (known and self.folder.read_scores("base")) or self.scores(sampler, "base")
 
     def figures(self, sampler: Sampler, base: list[float], name: str) -> dict[str, float]:
         """Mean reward of the sampler, and the gain over the base model, paired image by image."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from accelerate import Accelerator
 from attrs import frozen
 from torch import Tensor
 
 from dagsdk import checkpoints
 from dagsdk.config.files import load_run, local_plugins, structure_run
 from dagsdk.config.schema import PromptsConfig, RunConfig
+from dagsdk.engine.accelerators import accelerator_for
 from dagsdk.engine.components import build_family, prompt_set
 from dagsdk.engine.lora import Adapter
 from dagsdk.engine.policy import make_policy
@@ -56,7 +56,7 @@ def load_run_model(folder: Path, epoch: int | None = None, base: bool = False) -
     registry = Registry(discover(files=local_plugins(tables)))
     config = structure_run(tables, registry, source=str(run_file))
     checkpoint = None if base else _checkpoint(folder, epoch)
-    accelerator = Accelerator(mixed_precision=config.train.mixed_precision)
+    accelerator = accelerator_for(config, tracked=False)
     context = BuildContext(
         device=str(accelerator.device), seed=config.seed, mixed_precision=config.train.mixed_precision
     )

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import ProjectConfiguration, set_seed
+from accelerate.utils import set_seed
 from attrs import evolve
 from diffusers.training_utils import EMAModel
 from torch import Tensor
@@ -21,6 +19,7 @@ from torch import Tensor
 from dagsdk import checkpoints
 from dagsdk.config.files import dump_toml, resolved
 from dagsdk.config.schema import RunConfig
+from dagsdk.engine.accelerators import accelerator_for
 from dagsdk.engine.components import Components, build_components
 from dagsdk.engine.evaluate import Evaluator
 from dagsdk.engine.forward_looking import ForwardLooking
@@ -70,7 +69,7 @@ class Trainer:
         # What draws from global generators (a reward with dropout, say) draws the same in every run of this seed.
         set_seed(config.seed % 2**32)
         # Components come first: what is wrong with them should not leave a folder behind.
-        self.accelerator = _accelerator(config)
+        self.accelerator = accelerator_for(config, tracked=True)
         self.device = self.accelerator.device
         context = BuildContext(device=str(self.device), seed=config.seed, mixed_precision=config.train.mixed_precision)
         self.components = components or build_components(config, registry, context)
@@ -311,7 +310,7 @@ class Trainer:
     def _base_scores(self) -> list[float]:
         """Held-out scores of the model before training."""
         with self.adapter.reference():
-            return self.held_out.base(self._held_out_sampler())
+            return self.held_out.base(self._held_out_sampler(), known=self.epoch > 0)
 
     def _evaluate(self, base: list[float]) -> dict[str, float]:
         """Held-out figures of the weights of now."""
@@ -390,19 +389,3 @@ class Trainer:
             self.progress(stage, done, total)
 
         return tick
-
-
-def _accelerator(config: RunConfig) -> Accelerator:
-    # accelerate keeps one precision a process; a program may run one trainer after another
-    AcceleratorState._reset_state()
-    try:
-        return Accelerator(
-            mixed_precision=config.train.mixed_precision,
-            log_with=list(config.trackers) or None,
-            project_config=ProjectConfiguration(
-                project_dir=config.output, logging_dir=str(Path(config.output) / "tensorboard")
-            ),
-        )
-    except (ValueError, RuntimeError) as error:
-        problem = f"train.mixed_precision, trackers: {error}; choose what this machine has"
-        raise ConfigError("run", [problem]) from error

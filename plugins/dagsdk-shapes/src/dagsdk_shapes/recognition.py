@@ -29,7 +29,10 @@ LEAST_OVERLAP: Final = 0.75
 """Intersection over union, of mask and drawing, below which a mask is no shape."""
 
 LEAST_AREA: Final = 20.0
-"""Pixels below which a mask is no shape; the smallest that is drawn has 44."""
+"""Pixels below which a mask is no shape; the smallest that is drawn has 59."""
+
+LEAST_CORE: Final = 6
+"""Pixels, free of background, that a shape must have for its colour to be judged."""
 
 _SIZE_LIMIT = (RADII[0][1] + RADII[1][0]) / 2
 # Order of each shape's rotational symmetry, and whether its corners lie on its axes (+1) or between (-1).
@@ -72,7 +75,8 @@ def recognise(images: Tensor) -> Tensor:
     count = core.sum(1).clamp(min=1)
     bias = (away * core[:, :, None]).sum(1).div(count[:, None]).square().sum(1).sqrt()
     spread = (away.square().sum(2) * core).sum(1).div(count).sqrt()
-    has_colour = has_area & (bias <= COLOUR_TOLERANCE) & (spread <= 2 * COLOUR_TOLERANCE)
+    has_core = core.sum(1) >= LEAST_CORE
+    has_colour = has_core & (bias <= COLOUR_TOLERANCE) & (spread <= 2 * COLOUR_TOLERANCE)
 
     shape, size, overlap = _shape(mask.unflatten(1, (IMAGE_SIZE, IMAGE_SIZE)), area)
     has_shape = has_area & (overlap >= LEAST_OVERLAP)
@@ -86,9 +90,9 @@ def _background(images: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:
     border = torch.cat([images[:, :, 0], images[:, :, -1], images[:, :, 1:-1, 0], images[:, :, 1:-1, -1]], dim=2)
     away = (border.transpose(1, 2)[:, :, None] - colours).square().sum(3)  # (b, 124, 8)
     nearest = away.min(dim=2)
-    votes = one_hot(nearest.indices, len(colours)) * (nearest.values <= COLOUR_TOLERANCE**2)[:, :, None]
-    most = votes.float().mean(1).max(dim=1)
-    return most.indices, most.values >= LEAST_BORDER
+    colour = one_hot(nearest.indices, len(colours)).sum(1).argmax(1)
+    has_it = (nearest.indices == colour[:, None]) & (nearest.values <= COLOUR_TOLERANCE**2)
+    return colour, has_it.float().mean(1) >= LEAST_BORDER
 
 
 def _foreground(pixels: Tensor, colours: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:

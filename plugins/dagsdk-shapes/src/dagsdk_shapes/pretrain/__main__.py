@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from dagsdk_shapes.captions import WORDS
 from dagsdk_shapes.pretrain.autoencoder import train_autoencoder
 from dagsdk_shapes.pretrain.denoiser import build_pipeline, train_denoiser
-from dagsdk_shapes.pretrain.tokenizer import save_vocabulary
+from dagsdk_shapes.pretrain.saving import save_pipeline
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pipeline = build_pipeline(autoencoder)
 
     def save() -> None:
-        pipeline.save_pretrained(options.out, safe_serialization=True)
-        save_vocabulary(WORDS, options.out / "tokenizer")
+        save_pipeline(pipeline, options.out)
 
     figures["denoiser"] = train_denoiser(
         pipeline, options.steps, options.pictures, generator, report, save, options.save_every
@@ -56,11 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, required=True, help="pipeline folder to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=12000, help="of the denoiser (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=9500, help="of the denoiser (default %(default)s)")
     parser.add_argument("--autoencoder-steps", type=int, default=2500, help="(default %(default)s)")
-    parser.add_argument("--pictures", type=int, default=49152, help="drawn for the denoiser (default %(default)s)")
+    parser.add_argument("--pictures", type=int, default=24576, help="drawn for the denoiser (default %(default)s)")
     parser.add_argument("--autoencoder", type=Path, help="folder of a trained autoencoder, to skip its training")
-    parser.add_argument("--save-every", type=int, default=2000, help="denoiser steps (default %(default)s)")
+    parser.add_argument("--save-every", type=int, default=1500, help="denoiser steps (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default %(default)s)")
     return parser
 

@@ -1,0 +1,23 @@
+"""Writes a pipeline folder that versions 4 and 5 of transformers read alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+
+from dagsdk_shapes.captions import WORDS
+from dagsdk_shapes.pretrain.tokenizer import save_vocabulary
+
+_PREFIX = "text_model."
+
+
+def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+    """Saves a pipeline with safetensors weights into this folder."""
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    save_vocabulary(WORDS, folder / "tokenizer")
+    # Version 5 leaves out the prefix that version 4 needs, and reads either.
+    file = folder / "text_encoder" / "model.safetensors"
+    weights = {_PREFIX + name.removeprefix(_PREFIX): weight for name, weight in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})

@@ -1,0 +1,139 @@
+"""`docs/reference/run-file.md` has every key of the schema, with its default and its range."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import attrs
+import pytest
+from fences import ROOT
+
+from dagsdk import builtin
+from dagsdk.config import schema
+
+PAGE = ROOT / "docs/reference/run-file.md"
+
+SECTIONS: dict[str, type] = {
+    "The top of the file": schema.RunConfig,
+    "`[model]`": schema.ModelConfig,
+    "A folder or a Hub id": schema.FolderOptions,
+    "`[model.lora]`": schema.LoraConfig,
+    "`[prompts]`": schema.PromptsConfig,
+    "`[[rewards]]`": schema.RewardConfig,
+    "`[objective]`": schema.ObjectiveConfig,
+    "`[rollout]`": schema.RolloutConfig,
+    "`[forward_looking]`": schema.ForwardLookingConfig,
+    "`[flow]`": schema.FlowConfig,
+    "`[train]`": schema.TrainConfig,
+    "`[evaluate]`": schema.EvaluateConfig,
+    "`[checkpoint]`": schema.CheckpointConfig,
+    **{f"Objective `{spec.name}`": spec.options for spec in builtin.dagsdk_objectives()},
+    **{f"Rollout `{spec.name}`": spec.options for spec in builtin.dagsdk_rollouts()},
+    **{f"Prompts `{spec.name}`": spec.options for spec in builtin.dagsdk_prompts()},
+    **{f"Model `{spec.name}`": spec.options for spec in builtin.dagsdk_models()},
+}
+
+
+def tables() -> dict[str, dict[str, dict[str, str]]]:
+    """Heading to key to its row of the page."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    heading, columns = "", []
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            heading, columns = line.lstrip("# "), []
+        elif line.startswith("|"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if not columns:
+                columns = cells
+            elif not cells[0].startswith("-"):
+                found.setdefault(heading, {})[cells[0].strip("`")] = dict(zip(columns, cells, strict=True))
+    return found
+
+
+TABLES = tables()
+KEYS = [
+    pytest.param(section, attribute, id=f"{section.strip('`')} {attribute.name}")
+    for section, cls in SECTIONS.items()
+    for attribute in attrs.fields(cls)
+    if attribute.name != "options"  # stands for the options beside a name
+]
+
+
+def default(attribute: Any) -> Any:
+    value = attribute.default
+    return value.factory() if isinstance(value, attrs.Factory) else value  # type: ignore[arg-type]
+
+
+def accepts(attribute: Any, value: Any) -> bool:
+    holder = attrs.make_class("Holder", {attribute.name: attrs.field(validator=attribute.validator)})
+    try:
+        holder(value)
+    except ValueError:
+        return False
+    return True
+
+
+def test_every_section_of_the_schema_is_a_section_of_the_page() -> None:
+    assert TABLES.keys() == SECTIONS.keys()
+    classes = {cls for _, cls in vars(schema).items() if attrs.has(cls) and cls.__module__ == schema.__name__}
+    assert classes - {schema.Component} <= set(SECTIONS.values())
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_no_row_is_left_over(section: str) -> None:
+    assert TABLES[section].keys() == {a.name for a in attrs.fields(SECTIONS[section])} - {"options"}
+
+
+@pytest.mark.parametrize(("section", "attribute"), KEYS)
+def test_the_default_is_the_schemas(section: str, attribute: Any) -> None:
+    told, value = TABLES[section][attribute.name]["default"], default(attribute)
+    if value is attrs.NOTHING:
+        assert told == "required"
+    elif value is None:
+        assert told == "unset"
+    elif attrs.has(type(value)):
+        assert told == "its defaults"
+    else:
+        written = tomllib.loads(f"value = {told.strip('`')}")["value"]
+        assert written == (list(value) if isinstance(value, tuple) else value)
+        assert isinstance(written, bool) == isinstance(value, bool)
+
+
+@pytest.mark.parametrize(("section", "attribute"), KEYS)
+def test_the_range_is_the_schemas(section: str, attribute: Any) -> None:
+    """The bound itself, and a value just beyond it, are judged as the page says."""
+    told = TABLES[section][attribute.name]["range"]
+    assert bool(told) == (attribute.validator is not None)
+    for sign, written in re.findall(r"([≥>≤<]) ([\d.]+)", told):
+        bound = int(written) if written.isdigit() else float(written)
+        step = 1 if "integer" in TABLES[section][attribute.name]["type"] else 1e-6
+        below, above = bound - step, bound + step
+
+        def shaped(value: float) -> Any:
+            return (value,) * 2 if "each" in told else value
+
+        match sign:
+            case "≥":
+                assert accepts(attribute, shaped(bound))
+                assert not accepts(attribute, shaped(below))
+            case ">":
+                assert accepts(attribute, shaped(above))
+                assert not accepts(attribute, shaped(bound))
+            case "≤":
+                assert accepts(attribute, shaped(bound))
+                assert not accepts(attribute, shaped(above))
+            case "<":
+                assert accepts(attribute, shaped(below))
+                assert not accepts(attribute, shaped(bound))
+    if "not empty" in told:
+        assert not accepts(attribute, "" if TABLES[section][attribute.name]["type"] == "string" else ())
+
+
+@pytest.mark.parametrize(("section", "attribute"), KEYS)
+def test_choices_are_the_schemas(section: str, attribute: Any) -> None:
+    choices = re.findall(r'"(\w+)"', str(attribute.type)) or re.findall(
+        r"'(\w+)'", str(attribute.type) if "Literal" in str(attribute.type) else ""
+    )
+    assert re.findall(r'`"(\w+)"`', TABLES[section][attribute.name]["type"]) == choices
