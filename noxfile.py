@@ -112,7 +112,7 @@ def together(session: nox.Session) -> None:
 @nox.session(python=HERE[0])
 def minimums(session: nox.Session) -> None:
     """The core's tests with the oldest version of every dependency that pyproject.toml allows."""
-    session.install("--resolution=lowest-direct", "--only-binary=:all:", *_editable("."), *_group("test"))
+    session.install("--resolution=lowest-direct", *_editable("."), *_group("test"))
     session.run("pytest", "-m", "not network", *session.posargs)
 
 

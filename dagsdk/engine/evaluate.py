@@ -57,6 +57,10 @@ class Evaluator:
                 kernel = self.policy.transition(reference, x_t, t, t_next)
                 values["log_pf_reference"] = kernel.log_prob(x_next, schedule.reduction)
             values["reference_gap"] = _gap(guided, reference)
+        if Needs.REWARD_GRADIENT in self.needs:
+            clean = self.policy.clean_state(conditional.detach(), x_t, t)[0]
+            prompts = [trajectories.prompts[i] for i in batch.sample.tolist()]
+            values["reward_gradient"] = self.forward_looking.gradient(clean, prompts)
         if self.flow is not None and Needs.FLOW in self.needs:
             # log F̃ of both ends in one call
             both = torch.cat([x_t, x_next]), torch.cat([t, t_next]), concatenate([conditioning] * 2)

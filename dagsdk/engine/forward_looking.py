@@ -11,6 +11,7 @@ from torch import Tensor
 from dagsdk.config.schema import ForwardLookingConfig
 from dagsdk.engine.policy import Policy
 from dagsdk.engine.trajectory import Pairs, Trajectory
+from dagsdk.errors import RewardError
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.rewards.protocol import Reward
 
@@ -35,6 +36,21 @@ class ForwardLooking:
             for start, part in zip(range(0, len(clean), self.batch), clean.split(self.batch), strict=False)
         ]
         return torch.cat(scores)
+
+    @torch.enable_grad()
+    def gradient(self, clean: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        """∇ of the score with respect to clean states (n, *latent): their shape, float32, detached.
+
+        Raises RewardError for a reward that lets no gradient through.
+        """
+        latents = clean.detach().float().requires_grad_()
+        scores = self.score(latents, prompts)
+        if not scores.requires_grad:
+            raise RewardError(
+                "the reward returned scores without a gradient; an objective that needs REWARD_GRADIENT takes a "
+                "reward whose score is a differentiable function of the images; choose another reward or objective"
+            )
+        return torch.autograd.grad(scores.sum(), latents)[0]
 
     @torch.no_grad()
     def record(self, trajectories: Trajectory, needed: Pairs) -> Tensor:

@@ -31,7 +31,7 @@ class Needs(Enum):
     REFERENCE = "reference"
     """`reference_gap` and `log_pf_reference`, from a pass with the adapter switched off."""
     REWARD_GRADIENT = "reward-gradient"
-    """Gradients of the reward with respect to the image; the reward must be differentiable."""
+    """`reward_gradient`; every reward of the run must be differentiable."""
     GROUPS = "groups"
     """Several images a prompt, so that they can be compared."""
 
@@ -86,7 +86,7 @@ class Signals:
 
 @frozen(kw_only=True)
 class Transitions:
-    """n transitions x_t → x_t', any mix of samples and steps; each tensor has shape (n,).
+    """n transitions x_t → x_t', any mix of samples and steps; each tensor (but one) has shape (n,).
 
     log_pf: log p_F(x_t' | x_t) of the current policy, with gradient.
     log_pb: log p_B(x_t | x_t') of the noising kernel.
@@ -99,6 +99,8 @@ class Transitions:
     output_gap: mean over the latent of (output - output at sampling)², with gradient.
     reference_gap: mean over the latent of (output - output of the reference)², with gradient.
     log_pf_reference: log p_F of the reference.
+    reward_gradient: ∇ r(decode(x̂_0(x_t)), c) with respect to the conditional x̂_0, raw and without gradient; the
+        one field of another shape: (n, *latent), float32.
 
     Those that the objective does not need are None.
     """
@@ -115,6 +117,7 @@ class Transitions:
     output_gap: Tensor | None = None
     reference_gap: Tensor | None = None
     log_pf_reference: Tensor | None = None
+    reward_gradient: Tensor | None = None
 
 
 @frozen(kw_only=True)

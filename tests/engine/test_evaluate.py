@@ -7,6 +7,7 @@ import torch
 from attrs import evolve
 
 from dagsdk.engine.trajectory import Pairs, pairs
+from dagsdk.errors import RewardError
 from dagsdk.objectives.protocol import Needs, Signals
 
 EVERYTHING = (0, 5)
@@ -83,6 +84,35 @@ def test_log_flow_at_the_end_is_the_reward(bench) -> None:
     last = seen.is_last
     assert torch.allclose(seen.log_flow_next[last], 2.5 * t.scores)
     assert torch.allclose(seen.log_reward, 2.5 * t.scores.repeat_interleave(5))
+
+
+def test_reward_gradients_are_those_of_the_score(bench) -> None:
+    b = bench()
+    t = b.trajectories()
+    chosen = everything(t)
+    seen = b.evaluator(frozenset({Needs.REWARD_GRADIENT})).transitions(t, chosen, Signals(), None)
+    gradient = seen.reward_gradient
+    assert gradient.shape == (len(chosen), 4, 4, 4)
+    assert not gradient.requires_grad
+    # along the gradient, a small step changes the score by its squared length
+    clean = chosen.of(t.denoised)
+    prompts = [t.prompts[i] for i in chosen.sample.tolist()]
+    looking = b.evaluator().forward_looking
+    with torch.no_grad():
+        step = 1e-2
+        rise = (looking.score(clean + step * gradient, prompts) - looking.score(clean - step * gradient, prompts)) / 2
+    expected = step * gradient.flatten(1).square().sum(1)
+    assert torch.allclose(rise, expected, rtol=0.05, atol=1e-5)
+    assert expected.max() > 1e-4
+
+
+def test_a_reward_without_a_gradient_is_an_error(bench) -> None:
+    b = bench()
+    t = b.trajectories(2)
+    evaluator = b.evaluator(frozenset({Needs.REWARD_GRADIENT}))
+    looking = evolve(evaluator.forward_looking, reward=lambda x, p: x.detach().mean((1, 2, 3)))
+    with pytest.raises(RewardError, match="REWARD_GRADIENT"):
+        evolve(evaluator, forward_looking=looking).transitions(t, everything(t), Signals(), None)
 
 
 def test_gradients_reach_the_adapter_and_the_flow_only(bench) -> None:
