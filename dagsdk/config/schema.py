@@ -115,7 +115,7 @@ class ForwardLookingConfig:
 class FlowConfig:
     """[flow], the network that estimates log F, for objectives that ask for it.
 
-    widths: channels of its blocks, from the input inwards; the default is the paper's, 6.45 M parameters.
+    widths: channels of its blocks, from the input inwards; the default is the paper's.
     """
 
     widths: tuple[int, ...] = field(default=(64, 128, 256, 256), validator=[min_len(1), deep_iterable(ge(2))])

@@ -99,11 +99,11 @@ def test_reward_gradients_are_those_of_the_score(bench) -> None:
     prompts = [t.prompts[i] for i in chosen.sample.tolist()]
     looking = b.evaluator().forward_looking
     with torch.no_grad():
-        step = 1e-2
+    XX
         rise = (looking.score(clean + step * gradient, prompts) - looking.score(clean - step * gradient, prompts)) / 2
     expected = step * gradient.flatten(1).square().sum(1)
-    assert torch.allclose(rise, expected, rtol=0.05, atol=1e-5)
-    assert expected.max() > 1e-4
+    assert torch.allclose(rise, expected, rtol=0.1)
+    assert expected.min() > 1e-5
 
 
 def test_a_reward_without_a_gradient_is_an_error(bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
@@ -17,6 +18,11 @@ def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     """Saves a pipeline with safetensors weights into this folder."""
     pipeline.save_pretrained(folder, safe_serialization=True)
     save_vocabulary(WORDS, folder / "tokenizer")
+    # A model folder says nothing of the machine it was made on.
+    config = folder / "vae" / "config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values.pop("_name_or_path", None)
+    config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     # Version 5 leaves out the prefix that version 4 needs, and reads either.
     file = folder / "text_encoder" / "model.safetensors"
     weights = {_PREFIX + name.removeprefix(_PREFIX): weight for name, weight in load_file(file).items()}
