@@ -99,7 +99,7 @@ def test_reward_gradients_are_those_of_the_score(bench) -> None:
     prompts = [t.prompts[i] for i in chosen.sample.tolist()]
     looking = b.evaluator().forward_looking
     with torch.no_grad():
-    XX
+        step = 1.0
         rise = (looking.score(clean + step * gradient, prompts) - looking.score(clean - step * gradient, prompts)) / 2
     expected = step * gradient.flatten(1).square().sum(1)
     assert torch.allclose(rise, expected, rtol=0.1)

@@ -61,7 +61,7 @@ def pictures(folder: Path) -> list[np.ndarray]:
 def test_every_objective_trains_on_every_reward(run_file, tmp_path: Path, capsys, objective: str, reward: str) -> None:
     assert main(["train", str(run_file(objective, reward))]) == 0
     shown = capsys.readouterr().out
-    assert "epoch 1/2" in shown and "epoch 2/2" in shown and "standard errors" in shown
+    assert "epoch 1/2" in shown and "epoch 2/2" in shown and "held-out" in shown
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
     assert (tmp_path / "run" / "checkpoints" / "epoch-0002" / "pytorch_lora_weights.safetensors").is_file()
