@@ -22,6 +22,8 @@ GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
 # No session fetches an interpreter, and none reaches for a model hub.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The networks of the tests are so small that a second thread only costs time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # pyenv hides all but one interpreter behind its shims, unless it is told to show them.
 if (pyenv := Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions").is_dir():
     this = ".".join(map(str, sys.version_info[:3]))
