@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from inspect import cleandoc
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -21,10 +21,11 @@ from dagsdk.specs import BuildContext
 
 def documented(hook: str, folder: Path) -> Any:
     """The spec that the plugin in the hook's docstring registers, and what it builds."""
-    block = re.search(r"```python\n(.*?)```", getattr(hookspecs, hook).__doc__, re.DOTALL)
+    # cleandoc, since from Python 3.13 on the compiler takes the indentation off docstrings itself
+    block = re.search(r"```python\n(.*?)```", cleandoc(getattr(hookspecs, hook).__doc__), re.DOTALL)
     assert block, f"{hook} documents no plugin"
     path = folder / "mine.py"
-    path.write_text(dedent("    " + block[1].lstrip()), encoding="utf-8")
+    path.write_text(block[1], encoding="utf-8")
     [spec] = load_file(path).provides[HOOKS[hook]]
     return spec, spec.build(spec.options(), BuildContext())
 
