@@ -19,6 +19,9 @@ from dagsdk.process.path import GaussianPath, VariancePreserving
 from dagsdk.process.prediction import Prediction
 from dagsdk.specs import BuildContext
 
+ADAPTER = "pytorch_lora_weights.safetensors"
+"""diffusers' own name; older versions do not look for it when they are offline."""
+
 PREDICTIONS: dict[str, Prediction] = {
     "epsilon": "epsilon",
     "v_prediction": "v_prediction",
@@ -120,7 +123,9 @@ class StableDiffusion:
         )
 
     def load_adapter(self, folder: Path, /) -> None:
-        state, _ = StableDiffusionPipeline.lora_state_dict(str(folder), local_files_only=True, use_safetensors=True)
+        state, _ = StableDiffusionPipeline.lora_state_dict(
+            str(folder), weight_name=ADAPTER, local_files_only=True, use_safetensors=True
+        )
         unet = {key.removeprefix("unet."): value for key, value in state.items() if key.startswith("unet.")}
         result = set_peft_model_state_dict(self.network, convert_unet_state_dict_to_peft(unet))
         missing = [key for key in result.missing_keys if "lora_" in key]

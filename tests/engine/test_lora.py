@@ -11,7 +11,7 @@ from dagsdk.config.schema import LoraConfig
 from dagsdk.engine.lora import Adapter
 from dagsdk.engine.sampler import decoded
 from dagsdk.errors import ModelError
-from dagsdk.families.stable_diffusion import StableDiffusion
+from dagsdk.families.stable_diffusion import ADAPTER, StableDiffusion
 from dagsdk.prompts.protocol import Prompt
 
 
@@ -41,7 +41,7 @@ def test_plain_diffusers_loads_what_is_saved(bench, tmp_path) -> None:
     ours = drawn(b)
     b.adapter.save(tmp_path)
     pipeline = tiny_pipeline(tmp_path / "t")
-    pipeline.load_lora_weights(str(tmp_path))
+    pipeline.load_lora_weights(str(tmp_path), weight_name=ADAPTER)
     theirs = pipeline(
         "a cat",
         generator=torch.Generator().manual_seed(7),
@@ -61,7 +61,7 @@ def test_alpha_and_rank_survive_saving(tmp_path) -> None:
         p.data.normal_(generator=torch.Generator().manual_seed(0))
     adapter.save(tmp_path)
     pipeline = tiny_pipeline(tmp_path / "t")
-    pipeline.load_lora_weights(str(tmp_path))
+    pipeline.load_lora_weights(str(tmp_path), weight_name=ADAPTER)
     x, t = torch.randn(2, 4, 4, 4), torch.tensor([3, 500])
     condition = family.encode(["a", "b"])
     theirs = StableDiffusion(pipeline).predict(x, t, condition)
