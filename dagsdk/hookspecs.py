@@ -53,7 +53,7 @@ def dagsdk_rewards() -> Iterable[RewardSpec[Any]]:
         )
     ```
     """
-    raise NotImplementedError
+    return ()
 
 
 @hookspec
@@ -73,7 +73,7 @@ def dagsdk_prompts() -> Iterable[PromptSpec[Any]]:
         yield dagsdk.PromptSpec(name="three-animals", summary="A cat, a dog and a newt", build=build)
     ```
     """
-    raise NotImplementedError
+    return ()
 
 
 @hookspec
@@ -113,7 +113,7 @@ def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
         )
     ```
     """
-    raise NotImplementedError
+    return ()
 
 
 @hookspec
@@ -143,7 +143,7 @@ def dagsdk_rollouts() -> Iterable[RolloutSpec[Any]]:
         )
     ```
     """
-    raise NotImplementedError
+    return ()
 
 
 @hookspec
@@ -166,4 +166,4 @@ def dagsdk_models() -> Iterable[ModelSpec[Any]]:
         yield dagsdk.ModelSpec(name="tiny-vector", summary="A hastily trained small model", build=build)
     ```
     """
-    raise NotImplementedError
+    return ()
