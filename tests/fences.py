@@ -107,4 +107,6 @@ def category(command: str) -> str:
             return "view"
         case ["python", "-m", module, *_] if module.startswith("dagsdk_"):
             return "script"
+        case ["python", file, *_] if file.startswith("tests/benchmarks/"):
+            return "script"
     return "unknown"

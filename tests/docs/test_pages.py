@@ -81,8 +81,9 @@ def test_names_sessions_that_exist(command: str) -> None:
 def test_scripts_start_and_know_their_options(command: str) -> None:
     words = shlex.split(command)
     options = [word for word in words if word.startswith("--")]
-    asked = [sys.executable, *words[1:3], "--help"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    program = words[1:3] if words[1] == "-m" else words[1:2]
+    asked = [sys.executable, *program, "--help"]
+    told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert all(option in told for option in options)
 
 
