@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 import attrs
 
+from dagsdk.config.docs import option_docs
 from dagsdk.errors import UnknownComponentError
 from dagsdk.plugins import Plugin
 from dagsdk.registry import Registry
@@ -70,24 +69,6 @@ def _options(options: type[Any]) -> Iterator[str]:
             yield f"{attribute.alias or attribute.name}: {_type(attribute.type)} {default}"
             if attribute.name in docs:
                 yield f"    {docs[attribute.name]}"
-
-
-def option_docs(options: type[Any]) -> Mapping[str, str]:
-    """Docs of options: the lines `name: text` in the docstrings of the class and its bases."""
-    docs: dict[str, str] = {}
-    names = [attribute.name for attribute in attrs.fields(options)]
-    for base in reversed(options.__mro__):
-        told: list[str] = []
-        for line in inspect.cleandoc(base.__dict__.get("__doc__") or "").splitlines():
-            start = re.match(r"(\w+(?:, \w+)*):\s+(\S.*)", line)
-            if start and set(start[1].split(", ")) <= set(names):
-                told = start[1].split(", ")
-                docs.update(dict.fromkeys(told, start[2]))
-            elif told and line.strip():  # the sentence goes on
-                docs.update({name: f"{docs[name]} {line.strip()}" for name in told})
-            else:
-                told = []
-    return docs
 
 
 def licence(distribution: str | None) -> str:

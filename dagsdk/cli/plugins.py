@@ -42,6 +42,22 @@ def show(name: str) -> None:
     click.echo(description(quietly_discovered(), name))
 
 
+@plugins.command()
+@click.argument("name")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="An option of the component: quality=50")
+@click.option("--except", "excepts", multiple=True, metavar="CHECK=REASON", help="A check that must fail, and why.")
+def check(name: str, sets: tuple[str, ...], excepts: tuple[str, ...]) -> int:
+    """Hold a plugin, a component or a local file NAME to its contract.
+
+    The status is 1 where a rule is broken. `dagsdk.testing` has the same checks for pytest.
+    """
+    from dagsdk.cli.bars import silence_libraries
+    from dagsdk.cli.check import checked
+
+    silence_libraries()
+    return 0 if checked(quietly_discovered(), name, sets, excepts) else 1
+
+
 def quietly_discovered() -> tuple[Plugin, ...]:
     """All plugins. What one prints while it is imported must not end up within the output."""
     with contextlib.redirect_stdout(sys.stderr):

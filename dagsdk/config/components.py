@@ -13,8 +13,8 @@ from cattrs import ClassValidationError, Converter
 from cattrs.errors import StructureHandlerNotFoundError
 from cattrs.gen import make_dict_unstructure_fn, override
 
-from dagsdk.config.convert import Hook, attrs_class, strict_converter
-from dagsdk.config.mistakes import Mistake, did_you_mean, noted, unknown_key, wrong_type
+from dagsdk.config.convert import Hook, attrs_class, plain, strict_converter
+from dagsdk.config.mistakes import Mistake, did_you_mean, noted, problems, unknown_key, wrong_type
 from dagsdk.config.schema import (
     Component,
     FolderOptions,
@@ -24,7 +24,7 @@ from dagsdk.config.schema import (
     RewardConfig,
     RolloutConfig,
 )
-from dagsdk.errors import DagsdkError, UnknownComponentError
+from dagsdk.errors import ConfigError, DagsdkError, UnknownComponentError
 
 KIND_OF: dict[type[Component], str] = {
     ModelConfig: "models",
@@ -69,6 +69,23 @@ def writing_converter() -> Converter:
 
     converter.register_unstructure_hook_factory(lambda cl: cl in KIND_OF, factory)
     return converter
+
+
+def structure_options(options: type[Any], table: Mapping[str, Any], source: str) -> Any:
+    """Options of one component from the keys beside its `name`. Raises ConfigError with every mistake in them."""
+    converter = strict_converter()
+    try:
+        return _strictly(converter, options, table, [])
+    except (ClassValidationError, Mistake) as error:
+        raise ConfigError(source, [*problems(error)]) from error
+    except (StructureHandlerNotFoundError, NameError) as error:
+        raise ConfigError(source, [f"options {options.__name__} hold what no run file can: {_line(error)}"]) from error
+
+
+def plain_options(options: Any) -> dict[str, Any]:
+    """The tables that `structure_options` gives these options back for."""
+    tables: dict[str, Any] = plain(writing_converter().unstructure(options))
+    return tables
 
 
 def options_class(registry: Specs, kind: str, name: str) -> type[Any]:
@@ -139,16 +156,23 @@ def _structure_options(
     known = [a.name for a in attrs.fields(cl)]
     if clash := [key for key in known if key in taken]:
         raise Mistake(f"{name!r} has an option {clash[0]!r}, which this section owns; its plugin must rename it")
+    try:
+        return _strictly(converter, cl, rest, taken)
+    except (StructureHandlerNotFoundError, NameError) as error:
+        raise Mistake(f"{name!r} has options {cl.__name__} that no run file can hold: {_line(error)}") from error
+
+
+def _strictly(converter: Converter, cl: type[Any], table: Mapping[str, Any], taken: list[str]) -> Any:
+    """`cl` from a table whose other keys, besides those that are taken, are mistakes."""
+    known = [a.name for a in attrs.fields(cl)]
     errors: list[Exception] = [
-        noted(Mistake(unknown_key(key, [*taken, *known])), key) for key in rest if key not in known
+        noted(Mistake(unknown_key(key, [*taken, *known])), key) for key in table if key not in known
     ]
     options = None
     try:
-        options = converter.structure({key: rest[key] for key in rest if key in known}, cl)
+        options = converter.structure({key: table[key] for key in table if key in known}, cl)
     except ClassValidationError as group:
         errors.extend(group.exceptions)
-    except (StructureHandlerNotFoundError, NameError) as error:
-        raise Mistake(f"{name!r} has options {cl.__name__} that no run file can hold: {_line(error)}") from error
     if errors:
         raise ClassValidationError(f"While structuring {cl.__name__}", errors, cl)
     return options

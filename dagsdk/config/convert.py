@@ -44,6 +44,17 @@ def strict_converter() -> Converter:
     return converter
 
 
+def plain(value: Any) -> Any:
+    """What TOML can hold: no None (it stands for a key left out), no tuple, set or path."""
+    if isinstance(value, Mapping):
+        return {key: plain(member) for key, member in value.items() if member is not None}
+    if isinstance(value, Set):
+        return sorted(plain(member) for member in value)
+    if isinstance(value, (list, tuple)):
+        return [plain(member) for member in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def attrs_class(cl: type[Any], converter: Converter, **overrides: Any) -> Hook:
     """Structures `cl` from a table. Ranges are checked field by field, so that one mistake hides no other."""
     fields = attrs.fields(attrs.resolve_types(cl))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from cattrs import ClassValidationError, Converter
 
 from dagsdk.config.checks import contradictions
 from dagsdk.config.components import Specs, run_converter, writing_converter
+from dagsdk.config.convert import plain
 from dagsdk.config.mistakes import problems
 from dagsdk.config.overrides import overridden
 from dagsdk.config.schema import RunConfig
@@ -70,7 +71,7 @@ def structure_run(run: Mapping[str, Any], registry: Specs, source: str = "run") 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
     """Tables with every default spelled out, options beside `name`; `structure_run` gives the run back."""
-    tables: dict[str, Any] = _plain(writing_converter().unstructure(config))
+    tables: dict[str, Any] = plain(writing_converter().unstructure(config))
     return tables
 
 
@@ -128,17 +129,6 @@ def _sound_sections(run: Mapping[str, Any], converter: Converter) -> dict[str, A
         except Exception:  # reported already, with its path
             continue
     return {name: value for name, value in sound.items() if value is not attrs.NOTHING}
-
-
-def _plain(value: Any) -> Any:
-    """What TOML can hold: no None (it stands for a key left out), no tuple, set or path."""
-    if isinstance(value, Mapping):
-        return {key: _plain(member) for key, member in value.items() if member is not None}
-    if isinstance(value, Set):
-        return sorted(_plain(member) for member in value)
-    if isinstance(value, (list, tuple)):
-        return [_plain(member) for member in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -176,8 +176,8 @@ class Trainer:
         figures |= self._update(trajectories, chosen, signals)
         kept = self._sum(torch.tensor(float(selected[mine].sum()), device=self.device))
         return {
+            **signals.metrics,  # first, so that the engine's own figures stay its own
             **figures,
-            **signals.metrics,
             "trajectories": (self.epoch + 1) * len(everyone),
             "kept": int(kept),
         }
@@ -266,7 +266,7 @@ class Trainer:
                         f"{tuple(loss.values.shape)} for {len(batch)} transitions; it must be one each"
                     )
                 self.accelerator.backward(loss.values.sum() / count)
-                for name, value in {"loss": loss.values, **loss.metrics}.items():
+                for name, value in {**loss.metrics, "loss": loss.values}.items():
                     total = value.detach().float().mean() * len(batch)
                     sums[name] = sums.get(name, torch.zeros((), device=self.device)) + total
                 tick(len(batch))

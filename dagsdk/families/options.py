@@ -13,6 +13,7 @@ class VectorOptions:
     folder: of a saved model (`Vector.save`); empty means a new one, pretrained on the nine-mode data set.
     width: hidden width of the network.
     pretrain: batches of 256 that a new one is pretrained for.
+    learning_rate: of that pretraining.
     log_snr: log α²/σ² at the noisy and at the clean end of its path.
     """
 

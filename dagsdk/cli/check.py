@@ -1,0 +1,105 @@
+"""What `dagsdk plugins check NAME` does: the contract, without pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from dagsdk.config.overrides import overridden
+from dagsdk.errors import ConfigError, UnknownComponentError
+from dagsdk.plugins import Plugin, load_file
+from dagsdk.specs import KINDS, Spec
+from dagsdk.testing.check import Check, Outcome, name_of, outcomes, require_known
+from dagsdk.testing.kinds import CONTRACTS
+from dagsdk.testing.plugin_checks import PLUGIN_CHECKS, PluginCase
+
+MARKS = {"passed": "ok", "failed": "FAIL", "excepted": "except", "skipped": "skip"}
+
+
+def checked(found: Sequence[Plugin], name: str, sets: Sequence[str], excepts: Sequence[str]) -> bool:
+    """Checks whatever is called `name`, prints what was found, and returns whether every rule is kept."""
+    plugins, components = named(found, name)
+    options = options_given(sets)
+    exceptions = dict(exception_given(text) for text in excepts)
+    if options and (plugins or len(components) != 1):
+        raise click.UsageError(f"--set is for one component, and {name!r} is a plugin or several components")
+    asked: list[Check] = list(PLUGIN_CHECKS) if plugins else []
+    asked += [check for kind, _ in components for check in CONTRACTS[kind][1]]
+    require_known(asked, exceptions)
+    results: list[Outcome] = []
+    for plugin in plugins:
+        click.echo(plugin.label)
+        results += told(outcomes(PLUGIN_CHECKS, PluginCase(plugin=plugin.name), about(PLUGIN_CHECKS, exceptions)))
+    for kind, spec in components:
+        case_class, checks = CONTRACTS[kind]
+        click.echo(f"{kind[:-1]} {spec.name}")
+        if missing := [field for field in required(spec) if field not in options]:
+            click.echo(
+                f"  not checked: it needs {', '.join(missing)}; "
+                f"`dagsdk plugins check {spec.name} --set {missing[0]}=...` gives it"
+            )
+            continue
+        case = case_class(spec=spec, options=options)
+        case.structured  # noqa: B018  a mistake in the options is no failure of the component
+        results += told(outcomes(checks, case, about(checks, exceptions)))
+    counts = {status: sum(result.status == status for result in results) for status in MARKS}
+    click.echo(", ".join(f"{n} {status}" for status, n in counts.items() if n) or "nothing was checked")
+    return counts["failed"] == 0
+
+
+def named(found: Sequence[Plugin], name: str) -> tuple[list[Plugin], list[tuple[str, Spec]]]:
+    """The plugin called `name` with its components, and other components of that name. A path loads that file."""
+    if name.endswith(".py") or Path(name).is_file():
+        plugins = [load_file(name)]
+        found = plugins
+    else:
+        plugins = [plugin for plugin in found if plugin.name == name and plugin.name != "builtin"]
+    components = [
+        (kind, spec)
+        for plugin in found
+        for kind in KINDS
+        for spec in plugin.provides.get(kind, ())
+        if plugin in plugins or spec.name == name
+    ]
+    if not plugins and not components:
+        names = ", ".join(plugin.name for plugin in found)
+        raise UnknownComponentError(
+            f"no component or plugin is called {name!r}; the plugins are {names}; `dagsdk plugins` lists what they "
+            "provide, and a local file is given by its path"
+        )
+    return plugins, components
+
+
+def required(spec: Spec) -> list[str]:
+    """Options without a default."""
+    return [f.name for f in attrs.fields(spec.options) if f.init and f.default is attrs.NOTHING]
+
+
+def options_given(sets: Sequence[str]) -> Mapping[str, Any]:
+    options, mistakes = overridden({}, sets)
+    if mistakes:
+        raise ConfigError("--set", mistakes)
+    return options
+
+
+def exception_given(text: str) -> tuple[str, str]:
+    check, equals, reason = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--except {text!r} has no reason; write --except {text}='why it cannot be kept'")
+    return check, reason
+
+
+def about(checks: Sequence[Any], exceptions: Mapping[str, str]) -> dict[str, str]:
+    names = {name_of(check) for check in checks}
+    return {name: reason for name, reason in exceptions.items() if name in names}
+
+
+def told(found: Iterator[Outcome]) -> Iterator[Outcome]:
+    """Each outcome, once it is printed."""
+    for outcome in found:
+        click.echo(f"  {MARKS[outcome.status]:<6}  {outcome.check}: {outcome.message or outcome.rule}")
+        yield outcome

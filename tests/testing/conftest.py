@@ -1,0 +1,3 @@
+from fake_site import reward_source, site
+
+__all__ = ["reward_source", "site"]
