@@ -24,8 +24,8 @@ FLOORS = [
     {"engine"},
     {"checkpoints", "evaluation"},
     {"trainer"},
+    {"testing", "scaffold"},
     {"cli"},
-    {"testing"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

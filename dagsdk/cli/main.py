@@ -17,7 +17,8 @@ from dagsdk.errors import DagsdkError
 VERBS = {
     "train": "Align a model as a run file says, or resume.",
     "sample": "Sample images from a run or a model.",
-    "plugins": "List plugins and what they provide.",
+    "plugins": "List plugins, show what they provide, check their contracts.",
+    "new": "Begin a plugin: a project that installs, passes its tests and trains.",
 }
 """Verb to its line in `dagsdk --help`. Verb v is the click command `v` in `dagsdk.cli.v`."""
 

@@ -53,7 +53,7 @@ class ObjectiveCase(Case):
         signals: Signals = objective.prepare(seen)
         require(
             isinstance(signals, Signals),
-            f"{self.name}: prepare returned {type(signals).__name__}; it must return dagsdk.Signals",
+            f"{self.name}: prepare returned {type(signals).__name__}; it must return a `Signals`",
         )
         values = signals.values
         require(
@@ -81,7 +81,7 @@ class ObjectiveCase(Case):
         loss: Loss = (objective or self.prepared[0]).loss(batch)
         require(
             isinstance(loss, Loss) and isinstance(loss.values, Tensor),
-            f"{self.name}: loss returned {type(loss).__name__}; it must return dagsdk.Loss with a tensor of values",
+            f"{self.name}: loss returned {type(loss).__name__}; it must return a `Loss` of a tensor",
         )
         return loss
 

@@ -27,7 +27,7 @@ def check_needs_are_declared(case: ObjectiveCase) -> None:
     needs = case.built.needs
     require(
         isinstance(needs, frozenset) and all(isinstance(need, Needs) for need in needs),
-        f"{case.name} has needs {needs!r}; they must be a frozenset of dagsdk.Needs",
+        f"{case.name} has needs {needs!r}; they must be a frozenset of `Needs`",
     )
     more = sorted(need.name for need in needs - case.spec.needs)
     require(not more, f"{case.name} needs {', '.join(more)}, which its ObjectiveSpec does not; declare it in `needs`")

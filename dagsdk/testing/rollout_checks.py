@@ -56,7 +56,7 @@ class RolloutCase(Case):
         plan: RolloutPlan = rollout.plan(moment.epoch, moment.epochs, moment.steps)
         require(
             isinstance(plan, RolloutPlan),
-            f"{self.name}: plan returned {type(plan).__name__} for {moment}; it must return dagsdk.RolloutPlan",
+            f"{self.name}: plan returned {type(plan).__name__} for {moment}; it must return a `RolloutPlan`",
         )
         return plan
 

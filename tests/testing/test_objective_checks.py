@@ -319,7 +319,7 @@ FURTHER: list[tuple[str, ObjectiveSpec[Any], str]] = [
     ("needs_are_declared", spec(lambda: object()), "is no objective"),
     ("needs_are_declared", values(lambda v, b: v, needs={Needs.FLOW}), "must be a frozenset"),  # type: ignore[arg-type]
     ("needs_are_declared", values(lambda v, b: v, needs=frozenset({Needs.FORWARD_LOOKING})), "without FLOW"),
-    ("one_loss_a_transition", losing(lambda loss, batch: loss.values), "must return dagsdk.Loss"),
+    ("one_loss_a_transition", losing(lambda loss, batch: loss.values), "must return a `Loss`"),
     ("one_loss_a_transition", values(lambda v, b: v.mean()), "() for 32 transitions"),
     ("losses_are_finite", values(lambda v, b: v / (b.log_pf - b.log_pf_old), Clipped), "not finite"),
     ("a_batch_of_one", values(lambda v, b: v / v.std()), "[nan] for one transition"),
@@ -330,7 +330,7 @@ FURTHER: list[tuple[str, ObjectiveSpec[Any], str]] = [
     ("metrics_are_figures", metrics(lambda b: b.signal.std()), "not finite for 1 transitions"),
     ("something_is_trained", values(lambda v, b: 0 * v), "one that is zero"),
     ("the_flow_is_trained", values(lambda v, b: v.detach() + b.log_pf, Flow), "train the flow"),
-    ("signals_are_usable", preparing(lambda s, t: s.values), "must return dagsdk.Signals"),
+    ("signals_are_usable", preparing(lambda s, t: s.values), "must return a `Signals`"),
     ("signals_are_usable", preparing(lambda s, t: evolve(s, beta=float("nan"))), "beta = nan"),
     ("signals_are_usable", preparing(lambda s, t: evolve(s, values=s.values[:, None])), "shape (12, 1)"),
     ("signals_are_usable", preparing(lambda s, t: evolve(s, values=s.values.long())), "torch.int64"),

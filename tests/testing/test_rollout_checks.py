@@ -215,7 +215,7 @@ def test_a_broken_rollout_fails_the_check_of_its_rule_only(name: str) -> None:
 
 
 FURTHER: list[tuple[str, RolloutSpec[Any], str]] = [
-    ("plans_are_possible", planning(lambda plan, e, n: {"window": plan.window}), "must return dagsdk.RolloutPlan"),
+    ("plans_are_possible", planning(lambda plan, e, n: {"window": plan.window}), "must return a `RolloutPlan`"),
     ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, window=(0.0, n))), "window[0] is a float"),
     ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, window=(0, n + 1))), "of 0..1"),
     ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, window=(1, 1))), "at least one step"),
