@@ -51,6 +51,8 @@ nox.options.sessions = [
     *(f"together-{version}" for version in EDGES),
     "minimums",
     "wheel",
+    "by-hand",
+    "scaffold",
 ]
 
 # A run small enough for a check: one epoch of four trajectories with four steps each.
@@ -106,7 +108,7 @@ def plugin(session: nox.Session, name: str) -> None:
 @nox.session(python=SUPPORTED)
 def together(session: nox.Session) -> None:
     """The core and all plugins: no conflict between them, whole runs, and every command and block of the docs."""
-    session.install(*_editable(".", *(f"plugins/{name}" for name in PLUGINS)), *_group("test"))
+    session.install(*_editable(".", *(f"plugins/{name}" for name in PLUGINS)), *_group("test"), "uv")
     session.run("uv", "pip", "check")
     session.run("pytest", "-m", "not network", "tests/together", "tests/docs", *session.posargs)
 
@@ -135,3 +137,31 @@ def wheel(session: nox.Session) -> None:
     session.run("dagsdk", "plugins", "--json", env={"DAGSDK_STRICT_PLUGINS": "1"})
     session.run("dagsdk", "train", str(ROOT / "docs/examples/quickstart.toml"), "--set", 'output="run"', *small)
     session.run("dagsdk", "sample", "run", "--prompt", "a red circle", "--out", "samples")
+
+
+@nox.session(name="by-hand")
+def by_hand(session: nox.Session) -> None:
+    """A plugin written to the docs alone, as a wheel beside the core's wheel only: found, checked, used by name."""
+    outside = Path(session.create_tmp()).resolve()
+    shutil.rmtree(outside)
+    outside.mkdir()
+    dist = str(outside / "dist")
+    session.run("uv", "build", "--quiet", "--wheel", "--no-sources", "--out-dir", dist, str(ROOT))
+    session.install(*map(str, outside.glob("dist/*.whl")))
+    session.chdir(outside)
+    session.run("python", str(ROOT / "tests/fences.py"), str(ROOT / "docs/how-to/plugin-by-hand.md"))
+    session.run("uv", "build", "--quiet", "--wheel", "--out-dir", dist, "dagsdk-ring")
+    session.install("--no-deps", *map(str, outside.glob("dist/dagsdk_ring-*.whl")))
+    session.run("uv", "pip", "check")
+    strict = {"DAGSDK_STRICT_PLUGINS": "1"}
+    session.run("dagsdk", "plugins", "show", "ring", env=strict)
+    session.run("dagsdk", "plugins", "check", "ring", env=strict)
+    session.run("dagsdk", "train", "ring.toml", env=strict)
+
+
+@nox.session
+def scaffold(session: nox.Session) -> None:
+    """One generated plugin of each kind: lint, types, contract, training; and a new user's ten minutes."""
+    groups = [*_group("test"), *_group("lint"), *_group("types")]
+    session.install(*_editable(".", *(f"plugins/{name}" for name in PLUGINS)), *groups, "uv")
+    session.run("pytest", "tests/scaffold", *session.posargs)

@@ -1,13 +1,14 @@
 """The fenced blocks and commands of a Markdown page, each in exactly one category.
 
 A `toml` or `python` block whose first line is a comment with nothing but a file name (``# mine.py``) is a file that
-the reader is told to write; later commands of the page find it.
+the reader is told to write; later commands of the page find it. `python tests/fences.py PAGE` writes a page's files.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
@@ -23,6 +24,7 @@ PAGES = [
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S)
 _FILE = re.compile(r"# (?P<file>[\w./-]+\.(toml|py))")
+_MADE = re.compile(r"dagsdk-[\w-]+|test_\w+\.py")
 
 
 @frozen
@@ -62,6 +64,12 @@ class Block:
         match = _FILE.fullmatch(self.text.partition("\n")[0])
         return match["file"] if match else None
 
+    def write(self, folder: Path) -> None:
+        """A file block, as that file."""
+        path = folder / str(self.file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.text, encoding="utf-8")
+
     @property
     def commands(self) -> list[str]:
         """A bash block's commands, comments left out, lines joined at backslashes and split at ``&&``."""
@@ -80,10 +88,29 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def tables(page: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """Heading to first cell to row (column to cell) of a page's tables. Backticks around a first cell are left out."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    heading, columns = "", []
+    for line in _FENCE.sub("", page.read_text(encoding="utf-8")).splitlines():
+        if line.startswith("#"):
+            heading, columns = line.lstrip("# "), []
+        elif not line.startswith("|"):
+            columns = []
+        else:
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+            if not columns:
+                columns = cells
+            elif not cells[0].startswith("-"):
+                found.setdefault(heading, {})[cells[0].strip("`")] = dict(zip(columns, cells, strict=True))
+    return found
+
+
 def category(command: str) -> str:
-    """Of one command: install, session, run, look, script or view; unknown for anything else.
+    """Of one command: install, made, session, run, look, script or view; unknown for anything else.
 
     install: sets up; `nox -s wheel` and a fresh machine try these.
+    made: installs, tests or builds a project ``dagsdk-NAME`` or a file ``test_NAME.py`` of the page's own; run, too.
     session: runs the tests themselves.
     run: `dagsdk …`, run by the test of its page.
     look: shows files, run too.
@@ -95,6 +122,8 @@ def category(command: str) -> str:
     match [program, *words[1:]]:
         case ["dagsdk", *_]:
             return "run"
+        case ["pip", "install", "-e", made] | ["pytest", made] | ["uv", "build", made] if _MADE.fullmatch(made):
+            return "made"
         case ["python3" | "python", "-m", "venv", ".venv"] | ["pip", "install", *_] | ["uv", "pip", "install", *_]:
             return "install"
         case ["git", "clone", *_] | ["cd", *_] | ["source", ".venv/bin/activate"] | ["uv", "build", *_]:
@@ -110,3 +139,9 @@ def category(command: str) -> str:
         case ["python", file, *_] if file.startswith("tests/benchmarks/"):
             return "script"
     return "unknown"
+
+
+if __name__ == "__main__":
+    for found in blocks(Path(sys.argv[1])):
+        if found.file:
+            found.write(Path())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from environments import environment
 from fences import PAGES, ROOT, Block, blocks, category
 
 from dagsdk.config.files import local_plugins, structure_run
@@ -113,32 +114,46 @@ def test_a_reader_can_follow(page: Path, tmp_path: Path) -> None:
     """The page from top to bottom, in one folder, beside the checkout's docs and plugins."""
     for name in ("docs", "plugins", "README.md"):
         (tmp_path / name).symlink_to(ROOT / name)
+    python = interpreter(page, tmp_path)
     for number, block in enumerate(blocks(page)):
         match block.category:
             case "file":
-                (tmp_path / str(block.file)).write_text(block.text, encoding="utf-8")
+                block.write(tmp_path)
             case "python":
                 script = tmp_path / f"block-{number}.py"
                 script.write_text(block.text, encoding="utf-8")
-                follow(block, [sys.executable, script.name], tmp_path)
+                follow(block, [python, script.name], tmp_path)
             case "commands":
                 for command in block.commands:
-                    if category(command) in ("run", "look"):
-                        follow(block, typed(command), tmp_path)
+                    if category(command) in ("run", "look", "made"):
+                        follow(block, typed(command, python), tmp_path)
 
 
-def typed(command: str) -> list[str]:
+def interpreter(page: Path, folder: Path) -> str:
+    """Python for a page: this one, or, if the page installs what it makes, one that sees what this one has."""
+    found = (command for block in blocks(page) if block.category == "commands" for command in block.commands)
+    own = any(category(command) == "made" for command in found)
+    return str(environment(folder / ".venv")) if own else sys.executable
+
+
+def typed(command: str, python: str) -> list[str]:
+    """What is run for a command: the same, by that Python; training is made small."""
     words = shlex.split(command, comments=True)
-    words[0] = words[0].removeprefix(".venv/bin/")
-    if words[0] == "dagsdk":
-        small = [word for setting in SMALL for word in ("--set", setting)] if words[1] == "train" else []
-        return [sys.executable, "-m", "dagsdk", *words[1:], *small]
+    match [words[0].removeprefix(".venv/bin/"), *words[1:]]:
+        case ["dagsdk", "train", *rest]:
+            return [python, "-m", "dagsdk", "train", *rest, *(word for key in SMALL for word in ("--set", key))]
+        case ["dagsdk", *rest]:
+            return [python, "-m", "dagsdk", *rest]
+        case ["pytest", *rest]:
+            return [python, "-m", "pytest", *rest]
+        case ["pip", "install", *rest]:
+            return ["uv", "pip", "install", "-p", python, "--no-deps", *rest]
     return words
 
 
 def follow(block: Block, words: list[str], folder: Path) -> None:
-    environment = {**os.environ, "DAGSDK_STRICT_PLUGINS": "1"}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    environ = {**os.environ, "DAGSDK_STRICT_PLUGINS": "1"}
+    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"{block.where}: {shlex.join(words)}\n{done.stdout}\n{done.stderr}"
 
 
