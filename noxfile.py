@@ -86,7 +86,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types of the core and of every plugin (mypy --strict)."""
-    session.install(*_group("types"), *_editable(".", *(f"plugins/{name}" for name in PLUGINS)))
+    session.install(*_group("types"), *_group("test"), *_editable(".", *(f"plugins/{name}" for name in PLUGINS)))
     session.run("mypy")
 
 
