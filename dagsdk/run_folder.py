@@ -108,12 +108,14 @@ class RunFolder:
                 break
         return lines
 
-    def write_scores(self, name: str, scores: Sequence[float], prompts: Sequence[str], seeds: Sequence[int]) -> None:
-        """evaluation/NAME.json: scores by image, with prompts and seeds."""
-        content = {"scores": list(scores), "prompts": list(prompts), "seeds": list(seeds)}
+    def write_scores(
+        self, name: str, scores: Mapping[str, Sequence[float]], prompts: Sequence[str], seeds: Sequence[int]
+    ) -> None:
+        """evaluation/NAME.json: scores by reward and image, with prompts and seeds."""
+        content = {"scores": dict(scores), "prompts": list(prompts), "seeds": list(seeds)}
         write_whole(self.path / "evaluation" / f"{name}.json", json.dumps(content))
 
-    def read_scores(self, name: str) -> list[float] | None:
+    def read_scores(self, name: str) -> dict[str, list[float]] | None:
         file = self.path / "evaluation" / f"{name}.json"
         return json.loads(file.read_text(encoding="utf-8"))["scores"] if file.exists() else None
 

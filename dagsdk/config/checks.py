@@ -20,7 +20,8 @@ def contradictions(run: Mapping[str, Any], sound: Mapping[str, Any], registry: S
     entries = rewards if isinstance(rewards, (list, tuple)) else ()
     tables = [(i, table) for i, table in enumerate(entries) if isinstance(table, Mapping)]
     named = [(i, t["name"]) for i, t in tables if isinstance(t.get("name"), str)]
-    yield from _needs(run.get("objective"), named, registry)
+    trained = [(i, name) for i, name in named if not _is_zero(entries[i].get("weight", 1.0))]
+    yield from _needs(run.get("objective"), trained or named, registry)
     yield from _repeated(named)
     if tables and all(_is_zero(table.get("weight", 1.0)) for _, table in tables):
         yield "rewards: every weight is 0, so nothing is trained for; give one reward a weight other than 0"

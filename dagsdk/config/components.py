@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +35,8 @@ KIND_OF: dict[type[Component], str] = {
 }
 """Section of a run file to the kind of component that its `name` names."""
 
+PromptSets = tuple[PromptsConfig, ...]
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -55,6 +57,7 @@ def run_converter(registry: Specs) -> Converter:
         lambda cl: cl in KIND_OF,
         lambda cl, converter: _component(cl, converter, registry),
     )
+    converter.register_structure_hook_factory(lambda kind: kind == PromptSets, _one_or_several)
     return converter
 
 
@@ -114,6 +117,18 @@ def _folder_or_hub_id(name: str, registry: Specs, unknown: UnknownComponentError
             f"{did_you_mean(name, installed) or listed}"
         )
     return FolderOptions
+
+
+def _one_or_several(kind: Any, converter: Converter) -> Hook:
+    """[prompts] stands for a single [[prompts]]."""
+    several = converter.get_structure_hook(Sequence[PromptsConfig])
+
+    def hook(value: Any, _: Any) -> Any:
+        if isinstance(value, Mapping):
+            return (converter.structure(value, PromptsConfig),)
+        return several(value, Sequence[PromptsConfig])
+
+    return hook
 
 
 def _component(cl: type[Component], converter: Converter, registry: Specs) -> Hook:

@@ -72,6 +72,9 @@ def structure_run(run: Mapping[str, Any], registry: Specs, source: str = "run") 
 def resolved(config: RunConfig) -> dict[str, Any]:
     """Tables with every default spelled out, options beside `name`; `structure_run` gives the run back."""
     tables: dict[str, Any] = plain(writing_converter().unstructure(config))
+    for section in (tables, tables["evaluate"]):
+        if len(section["prompts"]) == 1:
+            section["prompts"] = section["prompts"][0]
     return tables
 
 

@@ -61,14 +61,25 @@ class FolderOptions:
 
 @frozen(kw_only=True)
 class PromptsConfig(Component):
-    """[prompts]."""
+    """[prompts], or one of several [[prompts]].
+
+    weight: among several sets, this one's share of the prompts is its weight over the sum of all.
+    """
+
+    weight: float = field(default=1.0, validator=gt(0))
 
 
 @frozen(kw_only=True)
 class RewardConfig(Component):
-    """[[rewards]]. The training reward is the sum of weight · score."""
+    """[[rewards]]. The training reward is the sum of weight · score.
+
+    weight: may be negative, or 0: the reward is then watched and not trained for.
+    normalise: whether scores are standardised before they are weighted: not at all, by the mean and standard
+        deviation of the images that share a prompt, or by those of the last `train.normalise_window` epochs.
+    """
 
     weight: float = 1.0
+    normalise: Literal["none", "prompt", "running"] = "none"
 
 
 @frozen(kw_only=True)
@@ -134,6 +145,7 @@ class TrainConfig:
     learning_rate, flow_learning_rate: of the policy and of the flow network.
     max_grad_norm: gradient clipping, for each network by itself; 0 means none.
     ema: decay of an exponential moving average of the trained weights; 0 means none.
+    normalise_window: epochs whose scores give the scale of rewards with normalise = "running".
     mixed_precision: "no", "bf16" or "fp16" (fp16 needs a GPU).
     """
 
@@ -149,6 +161,7 @@ class TrainConfig:
     weight_decay: float = field(default=1e-4, validator=ge(0))
     max_grad_norm: float = field(default=1.0, validator=ge(0))
     ema: float = field(default=0.0, validator=and_(ge(0), lt(1)))
+    normalise_window: int = field(default=8, validator=_count)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
 
     @betas.validator
@@ -161,13 +174,13 @@ class TrainConfig:
 class EvaluateConfig:
     """[evaluate]: the same prompts and seeds, sampled by the base model and by the model in training.
 
-    prompts: a prompt set; without it the training prompts are used.
+    prompts: a prompt set, or several; without any the training prompts are used.
     samples: how many images.
     every: epochs between evaluations; 0 means at the start and the end only.
     seed: image i starts from seed + i.
     """
 
-    prompts: PromptsConfig | None = None
+    prompts: tuple[PromptsConfig, ...] = ()
     samples: int = field(default=64, validator=_count)
     every: int = field(default=0, validator=ge(0))
     seed: int = field(default=1000, validator=ge(0))
@@ -200,7 +213,7 @@ class RunConfig:
     plugins: tuple[str, ...] = ()
     trackers: tuple[str, ...] = ("tensorboard",)
     model: ModelConfig
-    prompts: PromptsConfig
+    prompts: tuple[PromptsConfig, ...] = field(validator=min_len(1))
     rewards: tuple[RewardConfig, ...] = field(validator=min_len(1))
     objective: ObjectiveConfig
     rollout: RolloutConfig = RolloutConfig()

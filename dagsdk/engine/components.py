@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import asdict, frozen
 
-from dagsdk.config.schema import Component, RunConfig
+from dagsdk.config.schema import Component, PromptsConfig, RunConfig
 from dagsdk.errors import ConfigError, DagsdkError, TrainingError, UnknownComponentError
 from dagsdk.families.protocol import Family
 from dagsdk.objectives.protocol import Objective
+from dagsdk.prompts.mixture import Mixture as PromptMixture
 from dagsdk.prompts.protocol import PromptSet
 from dagsdk.registry import Registry
 from dagsdk.rewards.mixture import Mixture
@@ -35,7 +37,7 @@ def build_components(config: RunConfig, registry: Registry, context: BuildContex
     evaluated = config.evaluate.prompts
     return Components(
         prompts=prompts,
-        held_out=prompts if evaluated is None else prompt_set(registry, evaluated, context),
+        held_out=prompt_set(registry, evaluated, context) if evaluated else prompts,
         reward=Mixture((r.name, r.weight, built(registry, "rewards", r, context)) for r in config.rewards),
         objective=built(registry, "objectives", config.objective, context),
         rollout=built(registry, "rollouts", config.rollout, context),
@@ -43,11 +45,16 @@ def build_components(config: RunConfig, registry: Registry, context: BuildContex
     )
 
 
-def prompt_set(registry: Registry, component: Component, context: BuildContext) -> PromptSet:
-    prompts: PromptSet = built(registry, "prompts", component, context)
-    if len(prompts) == 0:
-        raise ConfigError("prompts", [f"prompts.name: prompt set {component.name!r} is empty; it must hold a prompt"])
-    return prompts
+def prompt_set(registry: Registry, components: Sequence[PromptsConfig], context: BuildContext) -> PromptSet:
+    """The set, or several sets as one, each with its share."""
+    sets: list[tuple[float, PromptSet]] = []
+    for component in components:
+        prompts: PromptSet = built(registry, "prompts", component, context)
+        if len(prompts) == 0:
+            problem = f"prompts.name: prompt set {component.name!r} is empty; it must hold a prompt"
+            raise ConfigError("prompts", [problem])
+        sets.append((component.weight, prompts))
+    return sets[0][1] if len(sets) == 1 else PromptMixture(sets)
 
 
 def build_family(config: RunConfig, registry: Registry, context: BuildContext) -> Family:

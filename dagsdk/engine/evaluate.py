@@ -59,8 +59,7 @@ class Evaluator:
             values["reference_gap"] = _gap(guided, reference)
         if Needs.REWARD_GRADIENT in self.needs:
             clean = self.policy.clean_state(conditional.detach(), x_t, t)[0]
-            prompts = [trajectories.prompts[i] for i in batch.sample.tolist()]
-            values["reward_gradient"] = self.forward_looking.gradient(clean, prompts)
+            values["reward_gradient"] = self.forward_looking.gradient(clean, trajectories, batch.sample)
         if self.flow is not None and Needs.FLOW in self.needs:
             # log F̃ of both ends in one call
             both = torch.cat([x_t, x_next]), torch.cat([t, t_next]), concatenate([conditioning] * 2)

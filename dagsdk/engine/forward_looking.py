@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -12,8 +10,8 @@ from dagsdk.config.schema import ForwardLookingConfig
 from dagsdk.engine.policy import Policy
 from dagsdk.engine.trajectory import Pairs, Trajectory
 from dagsdk.errors import RewardError
-from dagsdk.prompts.protocol import Prompt
-from dagsdk.rewards.protocol import Reward
+from dagsdk.rewards.mixture import Mixture
+from dagsdk.rewards.normalisation import rows
 
 
 @frozen(eq=False)
@@ -25,26 +23,30 @@ class ForwardLooking:
     """
 
     policy: Policy
-    reward: Reward
+    reward: Mixture
     config: ForwardLookingConfig
     batch: int
 
-    def score(self, clean: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        """Scores of clean states (n, *latent), decoded and scored `batch` at a time: shape (n,)."""
-        scores = [
-            self.reward(self.policy.family.decode(part), prompts[start : start + self.batch])
-            for start, part in zip(range(0, len(clean), self.batch), clean.split(self.batch), strict=False)
-        ]
+    def score(self, clean: Tensor, trajectories: Trajectory, sample: Tensor) -> Tensor:
+        """Scores of clean states (n, *latent), decoded and scored `batch` at a time: shape (n,).
+
+        sample: which trajectory each is a state of, shape (n,); it has that one's prompt and scales.
+        """
+        scores = []
+        for part, index in zip(clean.split(self.batch), sample.split(self.batch), strict=True):
+            prompts = [trajectories.prompts[i] for i in index.tolist()]
+            each = self.reward.score_each(self.policy.family.decode(part), prompts, trained=True)
+            scores.append(self.reward.combine(each, rows(trajectories.scales, index)))
         return torch.cat(scores)
 
     @torch.enable_grad()
-    def gradient(self, clean: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+    def gradient(self, clean: Tensor, trajectories: Trajectory, sample: Tensor) -> Tensor:
         """∇ of the score with respect to clean states (n, *latent): their shape, float32, detached.
 
         Raises RewardError for a reward that lets no gradient through.
         """
         latents = clean.detach().float().requires_grad_()
-        scores = self.score(latents, prompts)
+        scores = self.score(latents, trajectories, sample)
         if not scores.requires_grad:
             raise RewardError(
                 "the reward returned scores without a gradient; an objective that needs REWARD_GRADIENT takes a "
@@ -54,7 +56,7 @@ class ForwardLooking:
 
     @torch.no_grad()
     def record(self, trajectories: Trajectory, needed: Pairs) -> Tensor:
-        """Potentials by state, shape (b, T + 1): raw rewards, the terminal one being the image's own score.
+        """Potentials by state, shape (b, T + 1): rewards, the terminal one being the image's own score.
 
         Only states at either end of the needed transitions are scored; others hold 0.
         """
@@ -67,8 +69,7 @@ class ForwardLooking:
         potentials = torch.zeros(wanted.shape, device=wanted.device)
         samples, states = wanted[:, :steps].nonzero(as_tuple=True)
         if len(samples):
-            prompts = [trajectories.prompts[i] for i in samples.tolist()]
-            potentials[samples, states] = self.score(trajectories.denoised[samples, states], prompts)
+            potentials[samples, states] = self.score(trajectories.denoised[samples, states], trajectories, samples)
         held = self._held(torch.arange(steps, device=wanted.device))
         potentials = torch.cat([potentials[:, held], potentials[:, steps:]], dim=1)
         potentials[:, steps] = trajectories.scores
@@ -86,14 +87,13 @@ class ForwardLooking:
 
         conditional: the network's conditional output at x_t, which the update has computed already.
         """
-        prompts = [trajectories.prompts[i] for i in batch.sample.tolist()]
-        here = self.score(self.policy.clean_state(conditional.detach(), x_t, t)[0], prompts)
+        here = self.score(self.policy.clean_state(conditional.detach(), x_t, t)[0], trajectories, batch.sample)
         there = trajectories.scores[batch.sample].clone()
         inner = (batch.step + 1 < trajectories.steps).nonzero().squeeze(-1)
         if len(inner):
-            rows = Pairs(batch.sample[inner], batch.step[inner])
-            x_next, t_next = rows.of(trajectories.states, 1), self.policy.schedule.times[rows.step + 1]
-            output = self.policy.conditional_output(x_next, t_next, rows.conditioning(trajectories))
+            within = Pairs(batch.sample[inner], batch.step[inner])
+            x_next, t_next = within.of(trajectories.states, 1), self.policy.schedule.times[within.step + 1]
+            output = self.policy.conditional_output(x_next, t_next, within.conditioning(trajectories))
             clean = self.policy.clean_state(output, x_next, t_next)[0]
-            there[inner] = self.score(clean, [prompts[i] for i in inner.tolist()])
+            there[inner] = self.score(clean, trajectories, within.sample)
         return here, there

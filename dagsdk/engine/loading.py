@@ -75,11 +75,11 @@ def load_run_model(folder: Path, epoch: int | None = None, base: bool = False) -
 
 def named_prompts(model: RunModel, name: str) -> PromptSet:
     """A registered prompt set with its default options, or the run's own options where it is the run's."""
-    for component in (model.config.prompts, model.config.evaluate.prompts):
-        if component is not None and component.name == name:
-            return prompt_set(model.registry, component, model.context)
+    for component in (*model.config.prompts, *model.config.evaluate.prompts):
+        if component.name == name:
+            return prompt_set(model.registry, [component], model.context)
     spec = model.registry.get("prompts", name)
-    return prompt_set(model.registry, PromptsConfig(name=name, options=spec.options()), model.context)
+    return prompt_set(model.registry, [PromptsConfig(name=name, options=spec.options())], model.context)
 
 
 def _checkpoint(folder: Path, epoch: int | None) -> Path:

@@ -18,7 +18,7 @@ def provenance(config: RunConfig, registry: Registry, model_source: str) -> dict
     """Flat name to version: dagsdk, Python, libraries, and the plugins (or local files, by hash) that the run uses."""
     components = [
         ("models", config.model.name),
-        ("prompts", config.prompts.name),
+        *(("prompts", prompts.name) for prompts in (*config.prompts, *config.evaluate.prompts)),
         ("objectives", config.objective.name),
         ("rollouts", config.rollout.name),
         *(("rewards", reward.name) for reward in config.rewards),

@@ -23,13 +23,13 @@ from dagsdk.engine.accelerators import accelerator_for
 from dagsdk.engine.components import Components, build_components
 from dagsdk.engine.evaluate import Evaluator
 from dagsdk.engine.forward_looking import ForwardLooking
-from dagsdk.engine.held_out import SHOWN, HeldOut
+from dagsdk.engine.held_out import SHOWN, HeldOut, ScoresByReward
 from dagsdk.engine.lora import Adapter
 from dagsdk.engine.policy import make_policy
 from dagsdk.engine.provenance import provenance
 from dagsdk.engine.sampler import Sampler
 from dagsdk.engine.schedule import schedule
-from dagsdk.engine.scoring import score_trajectories
+from dagsdk.engine.scoring import Scorer
 from dagsdk.engine.seeds import ADAPTER, FLOW, SHUFFLE, TRAJECTORY, derived, generator, global_seed
 from dagsdk.engine.trajectory import Pairs, Trajectory, pairs
 from dagsdk.errors import ConfigError, TrainingError
@@ -38,6 +38,7 @@ from dagsdk.objectives.protocol import Needs, Signals
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.prompts.sampling import PromptSampler, shard
 from dagsdk.registry import Registry
+from dagsdk.rewards.normalisation import Normaliser
 from dagsdk.rollouts.protocol import RolloutPlan
 from dagsdk.run_folder import RunFolder
 from dagsdk.specs import BuildContext
@@ -80,6 +81,7 @@ class Trainer:
             prompts=self.components.held_out,
             reward=self.components.reward,
             folder=self.folder,
+            standardised=frozenset(self.normaliser.modes),
             writes=self.accelerator.is_main_process,
         )
         last = None
@@ -119,6 +121,8 @@ class Trainer:
             record_denoised=self.recorded,
         )
         self.prompt_sampler = PromptSampler(parts.prompts, config.seed)
+        self.normaliser = Normaliser({r.name: r.normalise for r in config.rewards}, train.normalise_window)
+        self.scorer = Scorer(self.policy, parts.reward, self.normaliser, self.accelerator, train.sample_batch)
         self.parameters = {"policy": list(self.adapter.trained().values())}
         rates = {"policy": train.learning_rate, "flow": train.flow_learning_rate}
         if self.flow is not None:
@@ -165,15 +169,16 @@ class Trainer:
         total = len(prompts) * self.schedule.steps
         sampler = evolve(self.sampler, tick=self._counter("sampling", total))
         trajectories = sampler.sample(prompts, seeds, plan, epoch=self.epoch, epochs=train.epochs, first=first)
-        trajectories, figures = self._score(trajectories)
+        mine = slice(first, first + len(prompts))
+        trajectories, figures = self._score(trajectories, mine)
         seen = self._seen_by_all(trajectories, everyone)
         signals = parts.objective.prepare(seen)
         selected = parts.rollout.select(seen, signals)
-        mine = slice(first, first + len(prompts))
         if signals.values is not None:
             signals = evolve(signals, values=signals.values[mine])
         chosen = self._shuffled(pairs(selected[mine], plan.window))
         figures |= self._update(trajectories, chosen, signals)
+        figures |= self.scorer.counted()
         kept = self._sum(torch.tensor(float(selected[mine].sum()), device=self.device))
         return {
             **signals.metrics,  # first, so that the engine's own figures stay its own
@@ -188,6 +193,9 @@ class Trainer:
         """The epoch's prompts of all processes; then this process's prompts, seeds, and number of its first."""
         train, accelerator = self.config.train, self.accelerator
         copies = plan.images_per_prompt * plan.branches
+        if copies == 1 and "prompt" in self.normaliser.modes.values():
+            rule = 'rewards: normalise = "prompt" compares the images of a prompt, and the rollout has one a prompt'
+            raise ConfigError("run", [f'{rule}; set rollout.images_per_prompt >= 2, or normalise = "running"'])
         if train.trajectories % (copies * accelerator.num_processes):
             raise ConfigError(
                 "run",
@@ -205,17 +213,9 @@ class Trainer:
         seeds = [derived(self.config.seed, TRAJECTORY, self.epoch, i) for i in mine]
         return everyone, [everyone[i] for i in mine], seeds, mine[0]
 
-    def _score(self, trajectories: Trajectory) -> tuple[Trajectory, dict[str, float]]:
+    def _score(self, trajectories: Trajectory, mine: slice) -> tuple[Trajectory, dict[str, float]]:
         """Scores the images, and shows some of them now and then."""
-        reward = self.components.reward
-        scores, shown = score_trajectories(
-            self.policy, reward, trajectories, self.config.train.sample_batch, keep=SHOWN
-        )
-        trajectories = trajectories.scored(reward.combine(scores))
-        everywhere = self.accelerator.gather(trajectories.scores)
-        figures = {"reward/mean": float(everywhere.mean()), "reward/std": float(everywhere.std(correction=0))}
-        if len(scores) > 1:
-            figures |= {f"reward/{name}/mean": float(self.accelerator.gather(v).mean()) for name, v in scores.items()}
+        trajectories, figures, shown = self.scorer.score(trajectories, mine, keep=SHOWN)
         done, every = self.epoch + 1, self.config.checkpoint.every
         if self.accelerator.is_main_process and (done % every == 0 or done == self.config.train.epochs):
             captions = [prompt.text for prompt in trajectories.prompts[:SHOWN]]
@@ -307,12 +307,12 @@ class Trainer:
         tick = self._counter("evaluation", total)
         return evolve(self.sampler, tick=tick, record_outputs=False, record_denoised=False)
 
-    def _base_scores(self) -> list[float]:
+    def _base_scores(self) -> ScoresByReward:
         """Held-out scores of the model before training."""
         with self.adapter.reference():
             return self.held_out.base(self._held_out_sampler(), known=self.epoch > 0)
 
-    def _evaluate(self, base: list[float]) -> dict[str, float]:
+    def _evaluate(self, base: ScoresByReward) -> dict[str, float]:
         """Held-out figures of the weights of now."""
         with self._averaged():
             return self.held_out.figures(self._held_out_sampler(), base, f"epoch-{self.epoch:04d}")
@@ -342,6 +342,7 @@ class Trainer:
             "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
             "objective": self.components.objective.state_dict(),
             "prompts": self.prompt_sampler.state_dict(),
+            "normaliser": self.normaliser.state_dict(),
             "generators": checkpoints.generator_states(),
             "config": resolved(self.config),
         }
@@ -364,6 +365,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(sections["scaler"])
         self.components.objective.load_state_dict(sections["objective"])
         self.prompt_sampler.load_state_dict(sections["prompts"])
+        self.normaliser.load_state_dict(sections["normaliser"])
         checkpoints.restore_generators(sections["generators"])
         self.warnings = tuple(
             f"{name} was {before.get(name)} and is {now}; the run may not end in the same bits"

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from attrs import evolve, fields, frozen
+from attrs import Factory, evolve, fields, frozen
 from torch import Tensor
 
 from dagsdk.families.conditioning import Conditioning, concatenate, take
 from dagsdk.prompts.protocol import Prompt
+from dagsdk.rewards.normalisation import Scales
 
 
 @frozen(kw_only=True, eq=False)
@@ -27,7 +28,8 @@ class Trajectory:
     log_pf_old, log_pb: shape (b, T), of each transition when it was sampled.
     outputs: the guided output at each state, shape (b, T, *latent), where an objective compares with it.
     denoised: the conditional x̂_0 at each state, shape (b, T, *latent), where potentials are recorded.
-    scores: raw rewards of the images, shape (b,), float32; zeros until they are scored.
+    scores: rewards of the images, shape (b,), float32, on their scales and weighted; zeros until they are scored.
+    scales: of the rewards that are normalised, for these b trajectories.
     epoch, epochs: e counted from 0, and E.
     """
 
@@ -43,6 +45,7 @@ class Trajectory:
     outputs: Tensor | None = None
     denoised: Tensor | None = None
     scores: Tensor
+    scales: Scales = Factory(dict)
     epoch: int = 0
     epochs: int = 1
 
@@ -54,8 +57,8 @@ class Trajectory:
         """T."""
         return self.log_pf_old.shape[1]
 
-    def scored(self, scores: Tensor) -> Trajectory:
-        return evolve(self, scores=scores)
+    def scored(self, scores: Tensor, scales: Scales) -> Trajectory:
+        return evolve(self, scores=scores, scales=scales)
 
 
 def joined(parts: Sequence[Trajectory]) -> Trajectory:

@@ -17,10 +17,10 @@ from dagsdk.rollouts.protocol import RolloutPlan
 
 @frozen(eq=False)
 class Scored:
-    """Images (n, 3, h, w) on the CPU and their rewards (n,)."""
+    """Images (n, 3, h, w) on the CPU and, by reward, their scores (n,), without weights."""
 
     images: Tensor
-    scores: Tensor
+    scores: dict[str, Tensor]
 
 
 def score_fixed(sampler: Sampler, reward: Mixture, prompts: Sequence[Prompt], seeds: Sequence[int]) -> Scored:
@@ -32,8 +32,8 @@ def score_fixed(sampler: Sampler, reward: Mixture, prompts: Sequence[Prompt], se
         trajectories = sampler.sample(prompts[part], seeds[part], plan)
         batch = decoded(sampler.policy, trajectories.clean, sampler.batch)
         images.append(batch.cpu())
-        scores.append(reward(batch, prompts[part]).cpu())
-    return Scored(torch.cat(images), torch.cat(scores))
+        scores.append(reward.score_each(batch, prompts[part]))
+    return Scored(torch.cat(images), {name: torch.cat([part[name] for part in scores]).cpu() for name in scores[0]})
 
 
 def fixed_prompts(prompts: PromptSet, count: int) -> list[Prompt]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from dagsdk.errors import ConfigError, RunFolderError
 from dagsdk.prompts.protocol import Prompt, PromptSet
+
+CHECKED = 1000
+"""How many prompts are looked at before a run; a set may have millions, and read them from a disk."""
 
 
 class PromptSampler:
@@ -29,7 +33,7 @@ class PromptSampler:
         if len(prompt_set) == 0:
             raise ConfigError("prompts", ["the set is empty; it must hold at least one: check [prompts]"])
         items: Sequence[object] = prompt_set  # a plugin made it
-        for index, prompt in enumerate(items):
+        for index, prompt in enumerate(islice(items, CHECKED)):
             if not isinstance(prompt, Prompt):
                 problem = f"item {index} is {prompt!r}; each must be a dagsdk.Prompt: wrap it as Prompt(text)"
                 raise ConfigError("prompts", [problem])

@@ -133,7 +133,7 @@ def test_the_resolved_run_spells_out_defaults_and_leaves_out_none(path: Path, re
     tables = resolved(read_run(path, registry))
     assert tables["train"]["epochs"] == 100 and tables["rewards"][0]["tone"] == "warm"
     assert tables["rollout"]["name"] == "independent"
-    assert "prompts" not in tables["evaluate"] and "limit" not in tables["rewards"][0]
+    assert tables["evaluate"]["prompts"] == [] and "limit" not in tables["rewards"][0]
 
 
 def test_the_tables_handed_in_stay_as_they_are(registry: Any) -> None:

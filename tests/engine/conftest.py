@@ -24,6 +24,7 @@ from dagsdk.engine.trajectory import Trajectory
 from dagsdk.families.stable_diffusion import StableDiffusion
 from dagsdk.objectives.protocol import Needs
 from dagsdk.prompts.protocol import Prompt
+from dagsdk.rewards.mixture import Mixture
 from dagsdk.rollouts.protocol import RolloutPlan
 
 STEPS = 5
@@ -52,10 +53,12 @@ class Bench:
     def trajectories(self, count: int = 6) -> Trajectory:
         prompts = [Prompt(text) for text in ("a cat", "b", "", "ünïcode ✨")]
         sampled = self.sampler.sample([prompts[i % 4] for i in range(count)], list(range(count)), self.plan)
-        return sampled.scored(brightness(decoded(self.policy, sampled.clean, 4), sampled.prompts))
+        return sampled.scored(brightness(decoded(self.policy, sampled.clean, 4), sampled.prompts), {})
 
     def evaluator(self, needs: frozenset[Needs] = frozenset(Needs), every: int = 1) -> Evaluator:
-        looking = ForwardLooking(self.policy, brightness, ForwardLookingConfig(every=every), 4)
+        looking = ForwardLooking(
+            self.policy, Mixture([("brightness", 1.0, brightness)]), ForwardLookingConfig(every=every), 4
+        )
         return Evaluator(self.policy, self.adapter, self.flow, looking, needs)
 
     def perturb(self) -> None:

@@ -9,6 +9,8 @@ from attrs import evolve
 from dagsdk.engine.trajectory import Pairs, pairs
 from dagsdk.errors import RewardError
 from dagsdk.objectives.protocol import Needs, Signals
+from dagsdk.rewards.mixture import Mixture
+from dagsdk.rewards.normalisation import Scale
 
 EVERYTHING = (0, 5)
 
@@ -60,12 +62,23 @@ def test_each_needed_state_is_decoded_and_scored_once(bench) -> None:
     scored: list[int] = []
     evaluator = b.evaluator()
     reward = evaluator.forward_looking.reward
-    looking = evolve(evaluator.forward_looking, reward=lambda x, p: scored.append(len(x)) or reward(x, p))
+    counting = Mixture([("counting", 1.0, lambda x, p: scored.append(len(x)) or reward(x, p))])
+    looking = evolve(evaluator.forward_looking, reward=counting)
     looking.record(t, everything(t))
     assert sum(scored) == 6 * 5  # the terminal state's score is known already
     scored.clear()
     looking.record(t, Pairs(torch.tensor([0, 0, 3]), torch.tensor([1, 2, 4])))
     assert sum(scored) == 3 + 1  # states 1, 2, 3 of the first, 4 of the other
+
+
+def test_states_on_the_way_go_through_their_trajectorys_scale(bench) -> None:
+    b = bench()
+    t = b.trajectories(3)
+    mean, std = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 4.0, 0.5])
+    scaled = t.scored((t.scores - mean) / std, {"brightness": Scale(mean, std)})
+    looking = b.evaluator().forward_looking
+    plain, found = looking.record(t, everything(t)), looking.record(scaled, everything(t))
+    assert torch.allclose(found, (plain - mean[:, None]) / std[:, None], atol=1e-5)
 
 
 def test_every_second_state_holds_its_value(bench) -> None:
@@ -96,11 +109,11 @@ def test_reward_gradients_are_those_of_the_score(bench) -> None:
     assert not gradient.requires_grad
     # along the gradient, a small step changes the score by its squared length
     clean = chosen.of(t.denoised)
-    prompts = [t.prompts[i] for i in chosen.sample.tolist()]
     looking = b.evaluator().forward_looking
     with torch.no_grad():
         step = 1.0
-        rise = (looking.score(clean + step * gradient, prompts) - looking.score(clean - step * gradient, prompts)) / 2
+        above, below = (looking.score(clean + sign * step * gradient, t, chosen.sample) for sign in (1, -1))
+        rise = (above - below) / 2
     expected = step * gradient.flatten(1).square().sum(1)
     assert torch.allclose(rise, expected, rtol=0.1)
     assert expected.min() > 1e-5
@@ -110,7 +123,8 @@ def test_a_reward_without_a_gradient_is_an_error(bench) -> None:
     b = bench()
     t = b.trajectories(2)
     evaluator = b.evaluator(frozenset({Needs.REWARD_GRADIENT}))
-    looking = evolve(evaluator.forward_looking, reward=lambda x, p: x.detach().mean((1, 2, 3)))
+    detached = Mixture([("detached", 1.0, lambda x, p: x.detach().mean((1, 2, 3)))])
+    looking = evolve(evaluator.forward_looking, reward=detached)
     with pytest.raises(RewardError, match="REWARD_GRADIENT"):
         evolve(evaluator, forward_looking=looking).transitions(t, everything(t), Signals(), None)
 

@@ -65,7 +65,7 @@ def config(output: Path, objective: str = "dag-db", **train: Any) -> RunConfig:
         output=str(output),
         trackers=(),
         model=ModelConfig(name="tiny", lora=LoraConfig(rank=2)),
-        prompts=PromptsConfig(name="texts"),
+        prompts=(PromptsConfig(name="texts"),),
         rewards=(RewardConfig(name="brightness"),),
         objective=ObjectiveConfig(name=objective),
         rollout=RolloutConfig(steps=4, guidance_scale=2.0),

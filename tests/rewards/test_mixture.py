@@ -7,6 +7,7 @@ from torch import Tensor
 from dagsdk.errors import ConfigError, RewardError
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.rewards.mixture import Mixture
+from dagsdk.rewards.normalisation import Scale
 from dagsdk.rewards.protocol import Reward
 
 IMAGES = torch.rand(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -76,7 +77,38 @@ def test_a_reward_that_breaks_the_contract_is_named() -> None:
 
 def test_nan_is_named_even_where_its_weight_is_zero() -> None:
     with pytest.raises(RewardError, match=r"'bad' returned nan for image 0 of 4 \(prompt 'a'\)"):
-        Mixture([("bad", 0.0, lambda images, prompts: torch.full((4,), torch.nan))])(IMAGES, PROMPTS)
+        bad = ("bad", 0.0, lambda images, prompts: torch.full((4,), torch.nan))
+        Mixture([("red", 1.0, _red), bad])(IMAGES, PROMPTS)
+
+
+def test_what_is_only_watched_is_left_out_where_only_training_counts() -> None:
+    mixture = Mixture([("red", 2.0, _red), ("watched", 0.0, lambda images, prompts: 1 / 0)])
+    scores = mixture.score_each(IMAGES, PROMPTS, trained=True)
+    assert list(scores) == ["red"]
+    assert torch.equal(mixture.combine(scores), 2 * _red(IMAGES, PROMPTS))
+
+
+def test_a_scale_comes_before_the_weight() -> None:
+    mixture = Mixture([("red", 2.0, _red), ("other", 1.0, _red)])
+    scores = mixture.score_each(IMAGES, PROMPTS)
+    scale = Scale(torch.full((4,), 0.5), torch.full((4,), 0.1))
+    red = scores["red"]
+    assert torch.allclose(mixture.combine(scores, {"red": scale}), 2 * (red - 0.5) / 0.1 + red)
+
+
+def test_what_rewards_count_is_named_after_them() -> None:
+    class Counting:
+        def __call__(self, images, prompts):
+            return _red(images, prompts)
+
+        def metrics(self):
+            return {"unanswered": 3}
+
+    mixture = Mixture([("red", 1.0, _red), ("vqa", 1.0, Counting())])
+    assert mixture.figures() == {"reward/vqa/unanswered": 3.0}
+    Counting.metrics = lambda self: {"unanswered": float("nan")}
+    with pytest.raises(RewardError, match="'vqa' counted 'unanswered' as nan"):
+        mixture.figures()
 
 
 def test_images_and_prompts_come_in_pairs() -> None:
