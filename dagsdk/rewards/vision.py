@@ -34,8 +34,8 @@ def encoder_input(
         )
     height, width = images.shape[-2:]
     if (height, width) != (side, side):
-        scale = side / min(height, width)
-        rows, columns = (side, int(width * scale)) if height <= width else (int(height * scale), side)
+        short = min(height, width)
+        rows, columns = height * side // short, width * side // short
         for size in ((height, columns), (rows, columns)):
             images = F.interpolate(images, size, mode=interpolation, align_corners=False, antialias=True).clamp(0, 1)
     top, left = (round((edge - side) / 2) for edge in images.shape[-2:])

@@ -1,4 +1,4 @@
-"""Preprocessing on tensors is that of the library's own processor, but for rounding to bytes."""
+"""Preprocessing on tensors is what Pillow does, but for rounding to bytes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessorPil
 
 from dagsdk.rewards.vision import CLIP_MEAN, CLIP_STD, encoder_input
 from dagsdk.testing.samples import images
 
 
-@pytest.mark.parametrize(("height", "width", "side"), [(32, 32, 28), (48, 32, 28), (33, 70, 40), (20, 20, 56)])
-def test_it_is_what_transformers_does_with_pillow(height: int, width: int, side: int) -> None:
-    tensors = (images(4, 80)[..., :height, :width] * 255).round() / 255
-    processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
-    pictures = [Image.fromarray((t * 255).round().byte().permute(1, 2, 0).numpy()) for t in tensors]
-    expected = torch.from_numpy(np.stack(processor(pictures)["pixel_values"]))
+@pytest.mark.parametrize(
+    ("height", "width", "side"), [(32, 32, 28), (48, 32, 28), (33, 70, 40), (20, 20, 56), (80, 360, 224)]
+)
+def test_it_is_what_pillow_does(height: int, width: int, side: int) -> None:
+    tensors = (images(4, 360)[..., :height, :width] * 255).round() / 255
+    rows, columns = height * side // min(height, width), width * side // min(height, width)
+    top, left = (rows - side) // 2, (columns - side) // 2
+    expected = []
+    for tensor in tensors:
+        picture = Image.fromarray((tensor * 255).round().byte().permute(1, 2, 0).numpy())
+        resized = picture.resize((columns, rows), Image.Resampling.BICUBIC)
+        cut = np.asarray(resized.crop((left, top, left + side, top + side)), dtype=np.float32) / 255
+        expected.append(torch.from_numpy((cut - CLIP_MEAN) / CLIP_STD).permute(2, 0, 1))
     # Pillow rounds to bytes after each of two passes: a level or two of 255, over the smallest std
-    assert (encoder_input(tensors, side) - expected).abs().max() < 2.5 / 255 / min(CLIP_STD)
+    assert (encoder_input(tensors, side) - torch.stack(expected)).abs().max() < 2.5 / 255 / min(CLIP_STD)
 
 
 def test_no_resizing_is_exact_and_standardises_by_colour() -> None:
