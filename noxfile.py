@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,9 @@ nox.options.sessions = [
     "scaffold",
 ]
 
+# The tests of a session are shared out among the cores.
+PARALLEL = ["-n", "auto"]
+
 # A run small enough for a check: one epoch of four trajectories with four steps each.
 SMALL = {
     "train.epochs": 1,
@@ -72,6 +76,13 @@ def _group(name: str) -> list[str]:
 
 def _editable(*folders: str) -> list[str]:
     return [argument for folder in folders for argument in ("-e", folder)]
+
+
+def _with_siblings(name: str) -> list[str]:
+    """Folders of a plugin and of those in plugins/ that it requires."""
+    required = nox.project.load_toml(ROOT / "plugins" / name / "pyproject.toml")["project"]["dependencies"]
+    names = [re.match(r"[\w-]+", line)[0] for line in required]
+    return [f"plugins/{name}", *(folder for other in names if other in PLUGINS for folder in _with_siblings(other))]
 
 
 @nox.session
@@ -94,14 +105,14 @@ def types(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """The core and its tests, without any plugin installed."""
     session.install(*_editable("."), *_group("test"))
-    session.run("pytest", "-m", "not network", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "not network", *session.posargs)
 
 
 @nox.session
 @nox.parametrize("name", [nox.param(name, id=name.removeprefix("dagsdk-")) for name in PLUGINS])
 def plugin(session: nox.Session, name: str) -> None:
-    """The core and one plugin alone, with that plugin's tests."""
-    session.install(*_editable(".", f"plugins/{name}"), *_group("test"))
+    """The core and one plugin alone (with those that it requires), and that plugin's tests."""
+    session.install(*_editable(".", *_with_siblings(name)), *_group("test"))
     session.run("pytest", "-m", "not network", f"plugins/{name}/tests", *session.posargs)
 
 
@@ -111,14 +122,14 @@ def together(session: nox.Session) -> None:
     session.install(*_editable(".", *(f"plugins/{name}" for name in PLUGINS)), *_group("test"), "uv")
     session.run("uv", "pip", "check")
     docs = ["tests/docs"] if session.python == HERE[-1] else []
-    session.run("pytest", "-m", "not network", "tests/together", *docs, *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "not network", "tests/together", *docs, *session.posargs)
 
 
 @nox.session(python=HERE[0])
 def minimums(session: nox.Session) -> None:
     """The core's tests with the oldest version of every dependency that pyproject.toml allows."""
     session.install("--resolution=lowest-direct", *_editable("."), *_group("test"))
-    session.run("pytest", "-m", "not network", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "not network", *session.posargs)
 
 
 @nox.session

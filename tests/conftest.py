@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import entry_points
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# End-to-end runs and the documentation use the embedded model and a reward of a plugin. The core's own tests
-# must pass without any plugin, so that without these two, and only then, the folders are left out.
-NEEDED = {"jpeg", "shapes"}
+# End-to-end runs and the documentation use all plugins of this repository. The core's own tests must pass without any,
+# so that without these, and only then, the folders are left out.
+NEEDED = {folder.name.removeprefix("dagsdk-") for folder in Path(__file__).parents[1].glob("plugins/dagsdk-*")}
 MISSING = sorted(NEEDED - {entry.name for entry in entry_points(group="dagsdk")})
 collect_ignore = ["together", "docs"] if MISSING else []
 
