@@ -138,7 +138,8 @@ class TrainConfig:
 
     epochs: E.
     trajectories: sampled an epoch, over all processes.
-    updates: optimiser steps an epoch; the epoch's transitions are shuffled and divided among them.
+    passes: how often an epoch's transitions are gone through, each time in a new order (DDPO's inner epochs).
+    updates: optimiser steps a pass; its transitions are shuffled and divided among them.
     transitions: how many of the epoch's transitions are trained on; 0 means all.
     sample_batch: trajectories sampled (and images decoded) at a time; the results do not depend on it.
     micro_batch: transitions a forward and backward pass sees; gradients accumulate up to an update.
@@ -151,6 +152,7 @@ class TrainConfig:
 
     epochs: int = field(default=100, validator=_count)
     trajectories: int = field(default=64, validator=_count)
+    passes: int = field(default=1, validator=_count)
     updates: int = field(default=2, validator=_count)
     transitions: int = field(default=0, validator=ge(0))
     sample_batch: int = field(default=64, validator=_count)

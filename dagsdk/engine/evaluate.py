@@ -36,15 +36,16 @@ class Evaluator:
         x_t, x_next = batch.of(trajectories.states), batch.of(trajectories.states, 1)
         t, t_next = schedule.times[batch.step], schedule.times[batch.step + 1]
         guided, conditional = self.policy.outputs(x_t, t, conditioning)
+        policy = self.policy.transition(guided, x_t, t, t_next)
         log_reward = signals.beta * trajectories.scores[batch.sample]
         is_last = batch.step == trajectories.steps - 1
         values = {
-            "log_pf": self.policy.transition(guided, x_t, t, t_next).log_prob(x_next, schedule.reduction),
+            "log_pf": policy.log_prob(x_next, schedule.reduction),
             "log_pb": batch.of(trajectories.log_pb),
             "log_reward": log_reward,
             "is_last": is_last,
             "step": batch.step,
-            "signal": torch.zeros_like(log_reward) if signals.values is None else signals.values[batch.sample],
+            "signal": _signal(signals, batch, log_reward),
         }
         if Needs.OLD_LOG_PROB in self.needs:
             values["log_pf_old"] = batch.of(trajectories.log_pf_old)
@@ -57,6 +58,7 @@ class Evaluator:
                 kernel = self.policy.transition(reference, x_t, t, t_next)
                 values["log_pf_reference"] = kernel.log_prob(x_next, schedule.reduction)
             values["reference_gap"] = _gap(guided, reference)
+            values["reference_kl"] = policy.kl(kernel, schedule.reduction)
         if Needs.REWARD_GRADIENT in self.needs:
             clean = self.policy.clean_state(conditional.detach(), x_t, t)[0]
             values["reward_gradient"] = self.forward_looking.gradient(clean, trajectories, batch.sample)
@@ -75,6 +77,12 @@ class Evaluator:
             values["log_flow"] = log_flow
             values["log_flow_next"] = torch.where(is_last, log_reward, log_flow_next)
         return Transitions(**values)
+
+
+def _signal(signals: Signals, batch: Pairs, like: Tensor) -> Tensor:
+    if signals.values is None:
+        return torch.zeros_like(like)
+    return signals.values[batch.sample] if signals.values.ndim == 1 else batch.of(signals.values)
 
 
 def _gap(output: Tensor, other: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from attrs import field, frozen
@@ -12,6 +13,7 @@ from dagsdk.engine.policy import Policy
 from dagsdk.engine.seeds import Noise
 from dagsdk.engine.trajectory import Trajectory, joined
 from dagsdk.families.conditioning import Conditioning, take
+from dagsdk.process.gaussian import Gaussian
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.rollouts.protocol import RolloutPlan
 
@@ -22,6 +24,7 @@ class Sampler:
 
     batch: trajectories that go through the network together. What a seed leads to does not depend on it.
     record_outputs, record_denoised: whether trajectories keep `outputs` and `denoised`.
+    reference: a context within which the network is the reference, where trajectories keep `log_pf_reference`.
     tick: called after every network call with the number of trajectories it took one step.
     """
 
@@ -30,6 +33,7 @@ class Sampler:
     batch: int
     record_outputs: bool = False
     record_denoised: bool = False
+    reference: Callable[[], AbstractContextManager[object]] | None = None
     tick: Callable[[int], None] = field(default=lambda n: None)
 
     @torch.no_grad()
@@ -89,7 +93,10 @@ class Sampler:
         copies = plan.branches if plan.branch_step else 1
         conditions = take(conditioning, stepped)
         x_t = noise.draw()[stepped]
-        states, outputs, denoised, log_pf, log_pb = [x_t.repeat_interleave(copies, 0)], [], [], [], []
+        prior = Gaussian(torch.zeros_like(x_t), torch.ones((), device=self.device), checked=True)
+        log_prior = prior.log_prob(x_t, schedule.reduction).repeat_interleave(copies, 0)
+        states = [x_t.repeat_interleave(copies, 0)]
+        outputs, denoised, log_pf, log_pb, log_reference = [], [], [], [], []
         for k in range(schedule.steps):
             if k == plan.branch_step and copies > 1:
                 x_t, conditions, copies = x_t.repeat_interleave(copies, 0), conditioning, 1
@@ -102,6 +109,11 @@ class Sampler:
             log_pf.append(transition.log_prob(x_next, schedule.reduction).repeat_interleave(copies, 0))
             kernel = policy.noising(x_next, t, t_next)
             log_pb.append(kernel.log_prob(x_t, schedule.reduction).repeat_interleave(copies, 0))
+            if self.reference is not None:
+                with self.reference():
+                    told, _ = policy.outputs(x_t, t, conditions)
+                density = policy.transition(told, x_t, t, t_next).log_prob(x_next, schedule.reduction)
+                log_reference.append(density.repeat_interleave(copies, 0))
             if self.record_outputs:
                 outputs.append(guided.repeat_interleave(copies, 0))
             if self.record_denoised:
@@ -116,8 +128,10 @@ class Sampler:
             branch=branch,
             states=torch.stack(states, 1),
             clean=self._finish(x_t, conditioning),
+            log_prior=log_prior,
             log_pf_old=torch.stack(log_pf, 1),
             log_pb=torch.stack(log_pb, 1),
+            log_pf_reference=torch.stack(log_reference, 1) if log_reference else None,
             outputs=torch.stack(outputs, 1) if outputs else None,
             denoised=torch.stack(denoised, 1) if denoised else None,
             scores=torch.zeros(len(prompts), device=self.device),

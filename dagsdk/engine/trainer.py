@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +118,7 @@ class Trainer:
             train.sample_batch,
             record_outputs=Needs.OUTPUT_GAP in self.needs,
             record_denoised=self.recorded,
+            reference=self.adapter.reference if Needs.REFERENCE_PATH in self.needs else None,
         )
         self.prompt_sampler = PromptSampler(parts.prompts, config.seed)
         self.normaliser = Normaliser({r.name: r.normalise for r in config.rewards}, train.normalise_window)
@@ -176,7 +176,7 @@ class Trainer:
         selected = parts.rollout.select(seen, signals)
         if signals.values is not None:
             signals = evolve(signals, values=signals.values[mine])
-        chosen = self._shuffled(pairs(selected[mine], plan.window))
+        chosen = pairs(selected[mine], plan.window)
         figures |= self._update(trajectories, chosen, signals)
         figures |= self.scorer.counted()
         kept = self._sum(torch.tensor(float(selected[mine].sum()), device=self.device))
@@ -226,18 +226,18 @@ class Trainer:
         """The trajectories of all processes, as far as `prepare` and `select` may look."""
         if self.accelerator.num_processes == 1:
             return trajectories
-        fields = ("scores", "group", "branch", "log_pf_old", "log_pb")
+        fields = ["scores", "group", "branch", "log_prior", "log_pf_old", "log_pb"]
+        if trajectories.log_pf_reference is not None:
+            fields.append("log_pf_reference")
         gathered = {name: self.accelerator.gather(getattr(trajectories, name)) for name in fields}
         return evolve(trajectories, prompts=tuple(everyone), **gathered)
 
     # --- updating ---
 
-    def _shuffled(self, chosen: Pairs) -> Pairs:
-        """The transitions that are trained, in a random order, at most `train.transitions` of all processes."""
-        order = torch.randperm(
-            len(chosen),
-            generator=generator(derived(self.config.seed, SHUFFLE, self.epoch, self.accelerator.process_index)),
-        ).to(self.device)
+    def _shuffled(self, chosen: Pairs, turn: int) -> Pairs:
+        """The transitions of one pass, in a random order, at most `train.transitions` of all processes."""
+        seed = derived(self.config.seed, SHUFFLE, self.epoch, self.accelerator.process_index, *([turn] * (turn > 0)))
+        order = torch.randperm(len(chosen), generator=generator(seed)).to(self.device)
         if limit := self.config.train.transitions:
             order = order[: max(1, limit // self.accelerator.num_processes)]
         return Pairs(chosen.sample[order], chosen.step[order])
@@ -245,15 +245,15 @@ class Trainer:
     def _update(self, trajectories: Trajectory, chosen: Pairs, signals: Signals) -> dict[str, Any]:
         """The epoch's optimiser steps; each sees its share of the transitions, a micro-batch at a time."""
         train = self.config.train
+        turns = [self._shuffled(chosen, turn) for turn in range(train.passes)]
+        trained = sum(map(len, turns))
         potentials = None
         if self.recorded and signals.beta != 0:
-            potentials = self.forward_looking.record(trajectories, chosen)
+            potentials = self.forward_looking.record(trajectories, Pairs.joined(turns))
         sums: dict[str, Tensor] = {}
-        bounds = [len(chosen) * i // train.updates for i in range(train.updates + 1)]
-        tick = self._counter("update", len(chosen))
+        tick = self._counter("update", trained)
         norms: dict[str, float] = {}
-        for start, end in pairwise(bounds):
-            share = Pairs(chosen.sample[start:end], chosen.step[start:end])
+        for share in (share for turn in turns for share in turn.shares(train.updates)):
             count = self._sum(torch.tensor(float(len(share)), device=self.device))
             if count == 0:
                 continue  # nothing was selected anywhere: no step
@@ -271,9 +271,9 @@ class Trainer:
                     sums[name] = sums.get(name, torch.zeros((), device=self.device)) + total
                 tick(len(batch))
             norms = self._step()
-        trained = float(self._sum(torch.tensor(float(len(chosen)), device=self.device)))
-        means = {name: float(self._sum(total)) / max(trained, 1.0) for name, total in sums.items()}
-        return {"loss": 0.0, **means, "transitions": int(trained), **norms}
+        everywhere = float(self._sum(torch.tensor(float(trained), device=self.device)))
+        means = {name: float(self._sum(total)) / max(everywhere, 1.0) for name, total in sums.items()}
+        return {"loss": 0.0, **means, "transitions": int(everywhere), **norms}
 
     def _step(self) -> dict[str, float]:
         """One optimiser step from the gradients of all processes, clipped for each network by itself."""
@@ -305,7 +305,7 @@ class Trainer:
     def _held_out_sampler(self) -> Sampler:
         total = self.config.evaluate.samples * self.schedule.steps
         tick = self._counter("evaluation", total)
-        return evolve(self.sampler, tick=tick, record_outputs=False, record_denoised=False)
+        return evolve(self.sampler, tick=tick, record_outputs=False, record_denoised=False, reference=None)
 
     def _base_scores(self) -> ScoresByReward:
         """Held-out scores of the model before training."""
@@ -341,6 +341,7 @@ class Trainer:
             "ema": None if self.ema is None else self.ema.state_dict(),
             "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
             "objective": self.components.objective.state_dict(),
+            "rollout": getattr(self.components.rollout, "state_dict", dict)(),
             "prompts": self.prompt_sampler.state_dict(),
             "normaliser": self.normaliser.state_dict(),
             "generators": checkpoints.generator_states(),
@@ -364,6 +365,8 @@ class Trainer:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(sections["scaler"])
         self.components.objective.load_state_dict(sections["objective"])
+        if sections["rollout"]:
+            self.components.rollout.load_state_dict(sections["rollout"])  # type: ignore[attr-defined]
         self.prompt_sampler.load_state_dict(sections["prompts"])
         self.normaliser.load_state_dict(sections["normaliser"])
         checkpoints.restore_generators(sections["generators"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,7 +26,9 @@ class Trajectory:
     branch: shape (b,), int64; the same number shares its first steps.
     states: shape (b, T + 1, *latent), from noise to the terminal state.
     clean: shape (b, *latent): what is decoded; the terminal state, or one noiseless step after it.
+    log_prior: shape (b,), of the noise.
     log_pf_old, log_pb: shape (b, T), of each transition when it was sampled.
+    log_pf_reference: shape (b, T), of each transition under the reference, where an objective looks at it.
     outputs: the guided output at each state, shape (b, T, *latent), where an objective compares with it.
     denoised: the conditional x̂_0 at each state, shape (b, T, *latent), where potentials are recorded.
     scores: rewards of the images, shape (b,), float32, on their scales and weighted; zeros until they are scored.
@@ -40,8 +43,10 @@ class Trajectory:
     branch: Tensor
     states: Tensor
     clean: Tensor
+    log_prior: Tensor
     log_pf_old: Tensor
     log_pb: Tensor
+    log_pf_reference: Tensor | None = None
     outputs: Tensor | None = None
     denoised: Tensor | None = None
     scores: Tensor
@@ -84,6 +89,15 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.sample)
+
+    @staticmethod
+    def joined(parts: Sequence[Pairs]) -> Pairs:
+        return Pairs(torch.cat([part.sample for part in parts]), torch.cat([part.step for part in parts]))
+
+    def shares(self, count: int) -> list[Pairs]:
+        """`count` parts, one after the other, whose sizes differ by one at most."""
+        bounds = [len(self) * i // count for i in range(count + 1)]
+        return [Pairs(self.sample[start:end], self.step[start:end]) for start, end in pairwise(bounds)]
 
     def split(self, size: int) -> list[Pairs]:
         return [Pairs(s, k) for s, k in zip(self.sample.split(size), self.step.split(size), strict=True)]

@@ -29,7 +29,9 @@ class Needs(Enum):
     OUTPUT_GAP = "output-gap"
     """`output_gap`, how far the network's guided output moved since sampling."""
     REFERENCE = "reference"
-    """`reference_gap` and `log_pf_reference`, from a pass with the adapter switched off."""
+    """`reference_gap`, `reference_kl` and `log_pf_reference`, from a pass with the adapter switched off."""
+    REFERENCE_PATH = "reference-path"
+    """`Trajectories.log_pf_reference`, from such a pass at every step of the sampling."""
     REWARD_GRADIENT = "reward-gradient"
     """`reward_gradient`; every reward of the run must be differentiable."""
     GROUPS = "groups"
@@ -63,6 +65,14 @@ class Trajectories(Protocol):
         """Shape (b, T): log-density of the noising kernel."""
 
     @property
+    def log_prior(self) -> Tensor:
+        """Shape (b,): log-density of the noise x_T that the trajectory began with, N(0, I)."""
+
+    @property
+    def log_pf_reference(self) -> Tensor | None:
+        """Shape (b, T): log p_F of the reference, where REFERENCE_PATH is needed."""
+
+    @property
     def epoch(self) -> int: ...
 
     @property
@@ -74,8 +84,8 @@ class Signals:
     """What `prepare` works out once an epoch.
 
     beta: what the engine multiplies raw rewards by, in `log_reward` and in forward-looking flows.
-    values: shape (b,), one constant weight a trajectory (an advantage, a residual); comes back as
-        `Transitions.signal`. None stands for zeros.
+    values: shape (b,), one constant weight a trajectory (an advantage, a residual), or (b, T), one a transition;
+        comes back as `Transitions.signal`. None stands for zeros.
     metrics: figures for this epoch's line.
     """
 
@@ -93,11 +103,12 @@ class Transitions:
     log_reward: β r(x_0) of the transition's trajectory.
     is_last: bool, whether x_t' is the end of the trajectory.
     step: int64, k = 0..T-1 from noise to image.
-    signal: what `prepare` gave for the trajectory.
+    signal: what `prepare` gave for the trajectory, or for the transition.
     log_flow, log_flow_next: log F(x_t), log F(x_t'), with gradient; at the end log F(x_t') = β r(x_0).
     log_pf_old: log p_F when the transition was sampled.
     output_gap: mean over the latent of (output - output at sampling)², with gradient.
     reference_gap: mean over the latent of (output - output of the reference)², with gradient.
+    reference_kl: KL(p_F ‖ p_F of the reference), reduced over the latent like log-densities, with gradient.
     log_pf_reference: log p_F of the reference.
     reward_gradient: ∇ r(decode(x̂_0(x_t)), c) with respect to the conditional x̂_0, raw and without gradient; the
         one field of another shape: (n, *latent), float32.
@@ -116,6 +127,7 @@ class Transitions:
     log_pf_old: Tensor | None = None
     output_gap: Tensor | None = None
     reference_gap: Tensor | None = None
+    reference_kl: Tensor | None = None
     log_pf_reference: Tensor | None = None
     reward_gradient: Tensor | None = None
 

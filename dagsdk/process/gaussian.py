@@ -47,6 +47,14 @@ class Gaussian:
         rows = terms.unsqueeze(-1).flatten(1)  # (b, d), also for states without axes of their own
         return rows.mean(1) if reduction == "mean" else rows.sum(1)
 
+    def kl(self, other: Gaussian, reduction: Reduction = "mean") -> Tensor:
+        """KL(self ‖ other) of Gaussians over the same states, over their dimensions: shape (b,), in nats."""
+        # log(σ₂/σ₁) + (σ₁² + (μ₁ - μ₂)²) / 2σ₂² - ½
+        ratio = self.std / other.std
+        terms = (ratio.square() + ((self.mean - other.mean) / other.std).square() - 1) / 2 - ratio.log()
+        rows = terms.unsqueeze(-1).flatten(1)
+        return rows.mean(1) if reduction == "mean" else rows.sum(1)
+
     def at(self, noise: Tensor) -> Tensor:
         """The state that standard normal noise of shape (b, ...) leads to, with gradient to mean and std."""
         return self.mean + self.std * widen(noise)

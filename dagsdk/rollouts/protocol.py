@@ -30,7 +30,11 @@ class RolloutPlan:
 
 @runtime_checkable
 class Rollout(Protocol):
-    """Plans an epoch's sampling and selects what is trained on."""
+    """Plans an epoch's sampling and selects what is trained on.
+
+    One that remembers something from epoch to epoch also has `state_dict` and `load_state_dict`, as an objective has:
+    a checkpoint then holds it. `plan` is called again for the epoch that a run goes on with, `select` is not.
+    """
 
     def plan(self, epoch: int, epochs: int, num_steps: int, /) -> RolloutPlan: ...
 

@@ -57,9 +57,10 @@ class ObjectiveCase(Case):
         )
         values = signals.values
         require(
-            values is None or (isinstance(values, Tensor) and values.shape == seen.scores.shape),
+            values is None
+            or (isinstance(values, Tensor) and values.shape in (seen.scores.shape, seen.log_pf_old.shape)),
             f"{self.name}: prepare returned values of {shown(values)} for {len(seen.scores)} trajectories; it must "
-            "be a tensor with one value each, or None",
+            "be a tensor with one value each, or one for each of their transitions, or None",
         )
         return signals
 

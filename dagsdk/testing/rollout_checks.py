@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -139,27 +140,30 @@ def check_every_step_is_trained(case: RolloutCase) -> None:
 
 
 def check_epochs_stand_alone(case: RolloutCase) -> None:
-    """The plan and the selection of an epoch are the same whatever came before it; a resumed run depends on it."""
+    """Plans and selections depend on the epoch, and on what a checkpoint holds; a resumed run depends on it."""
     epochs = max(case.epochs)
     for steps in case.steps:
         walked = case.build()
         for epoch in range(epochs):
+            state: dict[str, object] = copy.deepcopy(getattr(walked, "state_dict", dict)())
             moment = Moment(epoch=epoch, epochs=epochs, steps=steps)
             plan = case.plan(walked, moment)
             selected = case.select(walked, case.seen(moment, plan))
             if epoch not in (epochs // 2, epochs - 1):
                 continue
             fresh = case.build()
+            if state:
+                fresh.load_state_dict(state)
             straight = case.plan(fresh, moment)
             require(
                 plan == straight,
-                f"{case.name} plans {plan} for {moment} after the epochs before it, and {straight} without them; a "
-                "rollout has no state in checkpoints: work the plan out from its arguments",
+                f"{case.name} plans {plan} for {moment} after the epochs before it, and {straight} without them; work "
+                "the plan out from its arguments, or give the rollout a state_dict and a load_state_dict",
             )
             require(
                 same(selected, case.select(fresh, case.seen(moment, plan))),
                 f"{case.name} selects other trajectories in {moment} after the epochs before it than without them; "
-                "a rollout has no state in checkpoints: select by what is given",
+                "select by what is given, or give the rollout a state_dict and a load_state_dict",
             )
 
 

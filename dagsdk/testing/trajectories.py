@@ -19,13 +19,14 @@ FILLED: Mapping[Needs, tuple[str, ...]] = {
     Needs.FORWARD_LOOKING: (),
     Needs.OLD_LOG_PROB: ("log_pf_old",),
     Needs.OUTPUT_GAP: ("output_gap",),
-    Needs.REFERENCE: ("reference_gap", "log_pf_reference"),
+    Needs.REFERENCE: ("reference_gap", "reference_kl", "log_pf_reference"),
+    Needs.REFERENCE_PATH: (),
     Needs.REWARD_GRADIENT: ("reward_gradient",),
     Needs.GROUPS: (),
 }
 """The fields of `Transitions` that are filled for each need; the others always are."""
 
-TRAINED = ("log_pf", "log_flow", "log_flow_next", "output_gap", "reference_gap")
+TRAINED = ("log_pf", "log_flow", "log_flow_next", "output_gap", "reference_gap", "reference_kl")
 """The fields of `Transitions` through which a network is trained."""
 
 EVERYTHING = frozenset(Needs)
@@ -41,8 +42,10 @@ class Sampled:
     group: Tensor
     branch: Tensor
     scores: Tensor
+    log_prior: Tensor
     log_pf_old: Tensor
     log_pb: Tensor
+    log_pf_reference: Tensor
     epoch: int = 0
     epochs: int = 10
 
@@ -80,11 +83,14 @@ def trajectories(
     log_pf = 1 + 0.3 * torch.randn(b, steps, generator=generator)
     log_pb = log_pf + 0.1 * torch.randn(b, steps, generator=generator)
     scores = torch.randn(b, generator=generator)
+    log_prior = -1.4 + 0.1 * torch.randn(b, generator=generator)
+    log_reference = log_pf + 0.05 * torch.randn(b, steps, generator=generator)
     if large:
         log_pf, log_pb = (_large(b, steps, generator=generator) for _ in range(2))
-        scores = 100 * scores
-    for density in (log_pf, log_pb):  # what a branch shares
+        scores, log_reference = 100 * scores, log_pf + log_reference
+    for density in (log_pf, log_pb, log_reference):  # what a branch shares
         density[:, :branch_step] = density[branch * branches, :branch_step]
+    log_prior = log_prior[branch * branches] if branch_step else log_prior
     texts = [PROMPTS[i % len(PROMPTS)].text + (f" {i}" if i >= len(PROMPTS) else "") for i in range(prompts)]
     group = branch // images_per_prompt
     return Sampled(
@@ -92,8 +98,10 @@ def trajectories(
         group=group.to(device),
         branch=branch.to(device),
         scores=scores.to(device),
+        log_prior=log_prior.to(device),
         log_pf_old=log_pf.to(device),
         log_pb=log_pb.to(device),
+        log_pf_reference=log_reference.to(device),
         epoch=epoch,
         epochs=epochs,
     )
@@ -140,12 +148,13 @@ def transitions(
         "log_reward": log_reward,
         "is_last": is_last,
         "step": step,
-        "signal": torch.zeros(n, device=device) if signals.values is None else signals.values[sample],
+        "signal": _signal(signals, sample, step),
         "log_flow": log_flow,
         "log_flow_next": torch.where(is_last, log_reward, log_flow_next),
         "log_pf_old": old,
         "output_gap": drift.square(),
         "reference_gap": away.square(),
+        "reference_kl": away.square() / 2,
         "log_pf_reference": old + drift + away,
         "reward_gradient": gradient,
     }
@@ -157,6 +166,13 @@ def transitions(
             if name not in unfilled
         }
     )
+
+
+def _signal(signals: Signals, sample: Tensor, step: Tensor) -> Tensor:
+    values = signals.values
+    if values is None:
+        return torch.zeros(len(sample), device=sample.device)
+    return values[sample] if values.ndim == 1 else values[sample, step]
 
 
 def undeclared(needs: Collection[Needs]) -> frozenset[str]:

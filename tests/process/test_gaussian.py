@@ -12,6 +12,19 @@ def _seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_kl_is_that_of_torchs_distributions(reduction: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64)
+    stds = torch.rand(2, 3, 1, 1, generator=generator, dtype=torch.float64) + 0.1
+    one, two = (Gaussian(mean, std) for mean, std in zip(means, stds, strict=True))
+    normals = [torch.distributions.Normal(m, s.expand_as(m)) for m, s in zip(means, stds, strict=True)]
+    exact = torch.distributions.kl_divergence(*normals).flatten(1)
+    expected = exact.mean(1) if reduction == "mean" else exact.sum(1)
+    assert torch.allclose(one.kl(two, reduction), expected)
+    assert one.kl(one, reduction).abs().max() < 1e-12
+
+
 @pytest.mark.parametrize("trailing", [(), (2,), (4, 8, 8), (1, 1, 1, 3)])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_log_density_is_that_of_torch_distributions(batch: int, trailing: tuple[int, ...]) -> None:
