@@ -94,6 +94,8 @@ class RolloutConfig(Component):
     steps: T, transitions of a trajectory.
     guidance_scale: classifier-free guidance; 1 means none (and half the cost).
     eta: 1 is ancestral sampling, 0 would be deterministic and has no density.
+    variance: of a transition's noise, times eta²: that of x_t' given x_t and x_0 (what samplers take), that of the
+        noising kernel, or their geometric mean.
     last_step: "keep" trains the last transition like the others; "drop" takes it without noise, as a part of
         the decoder, and ends the chain one step sooner.
     std_floor: least standard deviation of any transition; 0 refuses a schedule that reaches 0.
@@ -104,6 +106,7 @@ class RolloutConfig(Component):
     steps: int = field(default=50, validator=_count)
     guidance_scale: float = field(default=5.0, validator=ge(0))
     eta: float = field(default=1.0, validator=and_(gt(0), le(1)))
+    variance: Literal["posterior", "geometric", "noising"] = "posterior"
     last_step: Literal["keep", "drop"] = "keep"
     std_floor: float = field(default=0.0, validator=ge(0))
     reduction: Literal["mean", "sum"] = "mean"

@@ -57,7 +57,14 @@ class Policy:
         x0, eps = self.clean_state(output, x_t, t)
         # The schedule was verified, so the floor only spares every call a look at the variances.
         return forward_policy(
-            self.family.path, x0, eps, t, t_next, self.schedule.eta, std_floor=self.schedule.std_floor
+            self.family.path,
+            x0,
+            eps,
+            t,
+            t_next,
+            self.schedule.eta,
+            std_floor=self.schedule.std_floor,
+            variance=self.schedule.variance,
         )
 
     def noising(self, x_next: Tensor, t: Tensor, t_next: Tensor) -> Gaussian:

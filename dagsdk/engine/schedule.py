@@ -9,7 +9,7 @@ from torch import Tensor
 from dagsdk.config.schema import RolloutConfig
 from dagsdk.families.protocol import Family
 from dagsdk.process.gaussian import Reduction
-from dagsdk.process.transition import check_schedule
+from dagsdk.process.transition import PolicyVariance, check_schedule
 
 
 @frozen(eq=False)
@@ -24,6 +24,7 @@ class Schedule:
     times: Tensor
     tail: Tensor | None
     eta: float
+    variance: PolicyVariance
     std_floor: float
     reduction: Reduction
 
@@ -44,6 +45,7 @@ def schedule(family: Family, config: RolloutConfig, device: torch.device | str) 
         times=times.to(device),
         tail=None if tail is None else tail.to(device),
         eta=config.eta,
+        variance=config.variance,
         std_floor=config.std_floor,
         reduction=config.reduction,
     )

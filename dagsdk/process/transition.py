@@ -7,6 +7,7 @@ which are differences of nearly equal numbers, are computed in float64 and then 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,9 +23,14 @@ __all__ = [
     "check_schedule",
     "forward_policy",
     "noising_kernel",
+    "policy_variance",
     "posterior_variance",
     "transition_stds",
 ]
+
+
+PolicyVariance = Literal["posterior", "geometric", "noising"]
+"""Of the policy's noise: τ², κ (the noising kernel's variance), or their geometric mean (see `policy_variance`)."""
 
 
 def noising_kernel(
@@ -49,6 +55,7 @@ def forward_policy(
     t_next: Tensor,
     eta: float,
     std_floor: float | None = None,
+    variance: PolicyVariance = "posterior",
 ) -> Gaussian:
     """p_F(x_t' | x_t) = N(α_t' x̂_0 + √(σ_t'² - η²τ²) ε̂, η²τ²), with τ² of `posterior_variance`.
 
@@ -58,15 +65,34 @@ def forward_policy(
     x0, eps: the network's x̂_0 and ε̂ at x_t, shape (b, ...).
     eta: in [0, 1].
     std_floor: as for `noising_kernel`; it widens the noise and leaves the mean.
+    variance: another noise than η²τ² about the same mean (`policy_variance`).
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta is {eta!r}; it must be in [0, 1]: 1 is ancestral sampling, 0 deterministic")
     x0, eps = widen(x0), widen(eps)
-    variance = eta**2 * posterior_variance(path, t, t_next)
     # √(σ_t'² - η²τ²) is the noise of x_t that stays; rounding may take it below 0
-    kept = (_wide(path.sigma, t_next).square() - variance).clamp(min=0).sqrt()
+    posterior = policy_variance(path, t, t_next, eta)
+    kept = (_wide(path.sigma, t_next).square() - posterior).clamp(min=0).sqrt()
     mean = align(_wide(path.alpha, t_next), x0) * x0 + align(kept, eps) * eps
-    return _gaussian(mean, variance, std_floor)
+    noise = posterior if variance == "posterior" else policy_variance(path, t, t_next, eta, variance)
+    return _gaussian(mean, noise, std_floor)
+
+
+def policy_variance(
+    path: GaussianPath, t: Tensor, t_next: Tensor, eta: float, kind: PolicyVariance = "posterior"
+) -> Tensor:
+    """η² times τ², κ or √(τ²κ), with κ = σ_t² - (α_t/α_t')² σ_t'² of `noising_kernel`: t's shape, float64.
+
+    τ² is right for data that is a single point, κ for data of unit variance (arXiv 2006.11239, section 3.2).
+    """
+    posterior, noising = posterior_variance(path, t, t_next), _noising(path, t, t_next)[1]
+    match kind:
+        case "posterior":
+            return eta**2 * posterior
+        case "geometric":
+            return eta**2 * (posterior * noising).sqrt()
+        case "noising":
+            return eta**2 * noising
 
 
 def posterior_variance(path: GaussianPath, t: Tensor, t_next: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dagsdk.process.path import GaussianPath, RectifiedFlow, VariancePreserving
 from dagsdk.process.prediction import denoise
-from dagsdk.process.transition import Gaussian, forward_policy, noising_kernel, posterior_variance
+from dagsdk.process.transition import Gaussian, forward_policy, noising_kernel, policy_variance, posterior_variance
 
 PRESERVING = VariancePreserving(torch.linspace(0.9999, 0.002, 1000, dtype=torch.float64))
 FLOW = RectifiedFlow()
@@ -222,3 +222,20 @@ def test_with_a_floor_nothing_waits_for_the_device(path: GaussianPath) -> None:
     assert noising_kernel(path, x, t, t, std_floor=0.0).log_prob(x).device.type == "meta"
     with pytest.raises((RuntimeError, NotImplementedError)):
         forward_policy(path, output, x, t, t, 1.0)
+
+
+def test_policy_variances_are_ordered_and_the_mean_stays() -> None:
+    path = VariancePreserving(torch.linspace(0.999, 0.01, 50, dtype=torch.float64))
+    t, t_next = torch.tensor([40, 20, 5]), torch.tensor([30, 10, 1])
+    posterior, geometric, noising = (
+        policy_variance(path, t, t_next, 1.0, kind) for kind in ("posterior", "geometric", "noising")
+    )
+    assert (posterior < geometric).all() and (geometric < noising).all()
+    assert torch.allclose(geometric.square(), posterior * noising)
+    # of data with unit variance, x_t' given x_t has exactly the noising kernel's variance
+    assert torch.allclose(noising, 1 - (path.alpha(t) / path.alpha(t_next)).square())
+    x0, eps = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plain = forward_policy(path, x0, eps, t, t_next, 1.0)
+    wide = forward_policy(path, x0, eps, t, t_next, 1.0, variance="noising")
+    assert torch.equal(plain.mean, wide.mean)
+    assert torch.allclose(wide.std.flatten().square(), noising)
