@@ -26,7 +26,7 @@ def to_uint8(images: Tensor) -> Tensor:
         )
     import torch
 
-    scaled = images.detach().float().clamp(0, 1).mul(255).round()
+    scaled = images.detach().float().clamp(0, 1).mul_(255).round_()  # in place on the copy that clamp made
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 

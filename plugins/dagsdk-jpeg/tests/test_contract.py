@@ -16,3 +16,8 @@ class TestCompressibility(RewardContract):
 class TestIncompressibility(RewardContract):
     spec = "jpeg-incompressibility"
     options = {"quality": 50}
+
+
+class TestThreads(RewardContract):
+    spec = "jpeg-incompressibility"
+    options = {"subsampling": "4:4:4", "threads": 2}

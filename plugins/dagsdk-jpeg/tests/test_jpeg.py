@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 import pytest
 import torch
@@ -9,14 +10,18 @@ from torch import Tensor
 
 import dagsdk_jpeg
 from dagsdk import BuildContext, Prompt
+from dagsdk.config.components import structure_options
+from dagsdk.errors import ConfigError
+from dagsdk.rewards.images import to_uint8
 from dagsdk.rewards.protocol import Reward
 from dagsdk_jpeg import JpegOptions
+from dagsdk_jpeg.size import _as_bytes
 
 SPECS = {spec.name: spec for spec in dagsdk_jpeg.dagsdk_rewards()}
 
 
-def _score(images: Tensor, name: str = "jpeg-incompressibility", quality: int = 95) -> Tensor:
-    reward = SPECS[name].build(JpegOptions(quality=quality), BuildContext())
+def _score(images: Tensor, name: str = "jpeg-incompressibility", **options: Any) -> Tensor:
+    reward = SPECS[name].build(JpegOptions(**options), BuildContext())
     return reward(images, [Prompt("")] * len(images))
 
 
@@ -34,14 +39,40 @@ def test_two_rewards_without_weights_or_gradients() -> None:
         assert isinstance(spec.build(spec.options(), BuildContext()), Reward)
 
 
-@pytest.mark.parametrize("quality", [1, 50, 95, 100])
-def test_sizes_are_those_of_pillow_in_thousands_of_bytes(quality: int) -> None:
-    images = _images()
-    for image, score in zip(images, _score(images, quality=quality), strict=True):
+def _pillow(images: Tensor, **options: Any) -> Tensor:
+    """kB by Pillow, one image after the other."""
+    sizes = []
+    for image in images:
         buffer = BytesIO()
         picture = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy())
-        picture.save(buffer, "JPEG", quality=quality)
-        assert score.item() == pytest.approx(len(buffer.getvalue()) / 1000)
+        picture.save(buffer, "JPEG", **options)
+        sizes.append(len(buffer.getvalue()) / 1000)
+    return torch.tensor(sizes)
+
+
+@pytest.mark.parametrize("quality", [1, 50, 95, 100])
+def test_sizes_are_those_of_pillow_in_thousands_of_bytes(quality: int) -> None:
+    assert torch.equal(_score(_images(), quality=quality), _pillow(_images(), quality=quality))
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_subsampling_is_pillows(subsampling: str) -> None:
+    found = _score(_images(), subsampling=subsampling)
+    assert torch.equal(found, _pillow(_images(), quality=95, subsampling=subsampling))
+    assert torch.equal(found, _score(_images())) == (subsampling == "4:2:0")
+
+
+def test_less_subsampling_takes_more_bytes() -> None:
+    full, half, quarter = (_score(_images(1), subsampling=s) for s in ("4:4:4", "4:2:2", "4:2:0"))
+    assert full > half > quarter
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 5, 100])
+@pytest.mark.parametrize(("count", "side"), [(1, 256), (7, 200), (130, 32), (3, 16)])
+def test_threads_change_no_size(threads: int, count: int, side: int) -> None:
+    images = torch.rand(count, 3, side, side + 8, generator=torch.Generator().manual_seed(count))
+    images *= torch.linspace(0.1, 1, count)[:, None, None, None]  # no two of one size
+    assert torch.equal(_score(images, threads=threads), _pillow(images, quality=95))
 
 
 def test_the_default_quality_is_95() -> None:
@@ -70,10 +101,28 @@ def test_bytes_are_rounded() -> None:
     assert torch.equal(_score(levels), _score(nudged))
 
 
+def test_bytes_are_those_that_every_reward_sees() -> None:
+    images = torch.rand(2, 3, 40, 24, generator=torch.Generator().manual_seed(1)) * 1.5 - 0.25
+    images[0, 0, 0, :4] = torch.tensor([0.5, 1.5, 2.5, 254.5]) / 255  # halves, as far as there are any
+    assert all((_as_bytes(x.numpy()) == y.numpy()).all() for x, y in zip(images, to_uint8(images), strict=True))
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 4, 8, 8), (5, 2)])
 def test_anything_but_a_batch_of_rgb_images_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"shape \(b, 3, h, w\)"):
         _score(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("subsampling", ["4:1:1", "444", 0])
+def test_a_subsampling_that_is_not_offered_is_refused(subsampling: object) -> None:
+    with pytest.raises(ConfigError, match="subsampling"):
+        structure_options(JpegOptions, {"subsampling": subsampling}, "jpeg")
+
+
+@pytest.mark.parametrize("threads", [-1, 1.5])
+def test_threads_are_counted(threads: object) -> None:
+    with pytest.raises((ValueError, TypeError), match="threads"):
+        JpegOptions(threads=threads)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("quality", [0, 101, -5, 95.5, "95"])
