@@ -13,7 +13,8 @@ from dagsdk.config.overrides import overridden
 from dagsdk.errors import ConfigError, UnknownComponentError
 from dagsdk.plugins import Plugin, load_file
 from dagsdk.specs import KINDS, Spec
-from dagsdk.testing.check import Check, Outcome, name_of, outcomes, require_known
+from dagsdk.testing.case import Case
+from dagsdk.testing.check import Check, Outcome, name_of, outcome, outcomes, require_known
 from dagsdk.testing.kinds import CONTRACTS
 from dagsdk.testing.plugin_checks import PLUGIN_CHECKS, PluginCase
 
@@ -45,10 +46,18 @@ def checked(found: Sequence[Plugin], name: str, sets: Sequence[str], excepts: Se
             continue
         case = case_class(spec=spec, options=options)
         case.structured  # noqa: B018  a mistake in the options is no failure of the component
-        results += told(outcomes(checks, case, about(checks, exceptions)))
+        building = outcome(check_builds, case, {})
+        # One that cannot be built would fail every check, with one reason, and perhaps after a long time each.
+        found = outcomes(checks, case, about(checks, exceptions)) if building.status == "passed" else iter([building])
+        results += told(found)
     counts = {status: sum(result.status == status for result in results) for status in MARKS}
     click.echo(", ".join(f"{n} {status}" for status, n in counts.items() if n) or "nothing was checked")
     return counts["failed"] == 0
+
+
+def check_builds(case: Case) -> None:
+    """It can be built with these options."""
+    _ = case.built
 
 
 def named(found: Sequence[Plugin], name: str) -> tuple[list[Plugin], list[tuple[str, Spec]]]:

@@ -70,3 +70,13 @@ def test_options_are_given_and_their_mistakes_told(capsys: pytest.CaptureFixture
 def test_wrong_usage(arguments: list[str], status: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(*arguments) == status
     assert says in capsys.readouterr().err
+
+
+def test_what_cannot_be_built_is_told_once(tmp_path: Path, reward: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.py"
+    source = reward("mine").replace("def build(options, context):", "def build(options, context):\n    1 / 0")
+    path.write_text(source, encoding="utf-8")
+    assert check(str(path)) == 1
+    out = capsys.readouterr().out
+    assert out.count("ZeroDivisionError") == 1
+    assert "  FAIL    builds: it raised ZeroDivisionError: division by zero\n" in out
