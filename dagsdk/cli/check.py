@@ -48,8 +48,8 @@ def checked(found: Sequence[Plugin], name: str, sets: Sequence[str], excepts: Se
         case.structured  # noqa: B018  a mistake in the options is no failure of the component
         building = outcome(check_builds, case, {})
         # One that cannot be built would fail every check, with one reason, and perhaps after a long time each.
-        found = outcomes(checks, case, about(checks, exceptions)) if building.status == "passed" else iter([building])
-        results += told(found)
+        builds = building.status == "passed"
+        results += told(outcomes(checks, case, about(checks, exceptions)) if builds else iter([building]))
     counts = {status: sum(result.status == status for result in results) for status in MARKS}
     click.echo(", ".join(f"{n} {status}" for status, n in counts.items() if n) or "nothing was checked")
     return counts["failed"] == 0
@@ -109,6 +109,6 @@ def about(checks: Sequence[Any], exceptions: Mapping[str, str]) -> dict[str, str
 
 def told(found: Iterator[Outcome]) -> Iterator[Outcome]:
     """Each outcome, once it is printed."""
-    for outcome in found:
-        click.echo(f"  {MARKS[outcome.status]:<6}  {outcome.check}: {outcome.message or outcome.rule}")
-        yield outcome
+    for result in found:
+        click.echo(f"  {MARKS[result.status]:<6}  {result.check}: {result.message or result.rule}")
+        yield result
