@@ -95,7 +95,7 @@ class RolloutConfig(Component):
     guidance_scale: classifier-free guidance; 1 means none (and half the cost).
     eta: 1 is ancestral sampling, 0 would be deterministic and has no density.
     variance: of a transition's noise, times eta²: that of x_t' given x_t and x_0 (what samplers take), that of the
-        noising kernel, or their geometric mean.
+        noising kernel, or their geometric mean; "learned" begins with the first and trains a factor a step.
     last_step: "keep" trains the last transition like the others; "drop" takes it without noise, as a part of
         the decoder, and ends the chain one step sooner.
     std_floor: least standard deviation of any transition; 0 refuses a schedule that reaches 0.
@@ -106,7 +106,7 @@ class RolloutConfig(Component):
     steps: int = field(default=50, validator=_count)
     guidance_scale: float = field(default=5.0, validator=ge(0))
     eta: float = field(default=1.0, validator=and_(gt(0), le(1)))
-    variance: Literal["posterior", "geometric", "noising"] = "posterior"
+    variance: Literal["posterior", "geometric", "noising", "learned"] = "posterior"
     last_step: Literal["keep", "drop"] = "keep"
     std_floor: float = field(default=0.0, validator=ge(0))
     reduction: Literal["mean", "sum"] = "mean"
@@ -147,6 +147,7 @@ class TrainConfig:
     sample_batch: trajectories sampled (and images decoded) at a time; the results do not depend on it.
     micro_batch: transitions a forward and backward pass sees; gradients accumulate up to an update.
     learning_rate, flow_learning_rate: of the policy and of the flow network.
+    noise_learning_rate: of the factors of rollout.variance = "learned".
     max_grad_norm: gradient clipping, for each network by itself; 0 means none.
     ema: decay of an exponential moving average of the trained weights; 0 means none.
     normalise_window: epochs whose scores give the scale of rewards with normalise = "running".
@@ -162,6 +163,7 @@ class TrainConfig:
     micro_batch: int = field(default=64, validator=_count)
     learning_rate: float = field(default=3e-4, validator=gt(0))
     flow_learning_rate: float = field(default=3e-4, validator=gt(0))
+    noise_learning_rate: float = field(default=1e-2, validator=gt(0))
     betas: tuple[float, float] = field(default=(0.9, 0.999))
     weight_decay: float = field(default=1e-4, validator=ge(0))
     max_grad_norm: float = field(default=1.0, validator=ge(0))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import torch
 from attrs import frozen
 from torch import Tensor, nn
 
 from dagsdk.engine.forward_looking import ForwardLooking
-from dagsdk.engine.lora import Adapter
 from dagsdk.engine.policy import Policy
 from dagsdk.engine.trajectory import Pairs, Trajectory
 from dagsdk.families.conditioning import concatenate
@@ -16,10 +18,13 @@ from dagsdk.objectives.protocol import Needs, Signals, Transitions
 
 @frozen(eq=False)
 class Evaluator:
-    """Fills `Transitions` with what an objective needs, and nothing else."""
+    """Fills `Transitions` with what an objective needs, and nothing else.
+
+    reference: a context within which the policy is the reference.
+    """
 
     policy: Policy
-    adapter: Adapter
+    reference: Callable[[], AbstractContextManager[object]]
     flow: nn.Module | None
     forward_looking: ForwardLooking
     needs: frozenset[Needs]
@@ -53,7 +58,7 @@ class Evaluator:
             assert trajectories.outputs is not None
             values["output_gap"] = _gap(guided, batch.of(trajectories.outputs))
         if Needs.REFERENCE in self.needs:
-            with torch.no_grad(), self.adapter.reference():
+            with torch.no_grad(), self.reference():
                 reference, _ = self.policy.outputs(x_t, t, conditioning)
                 kernel = self.policy.transition(reference, x_t, t, t_next)
                 values["log_pf_reference"] = kernel.log_prob(x_next, schedule.reduction)

@@ -14,6 +14,7 @@ from dagsdk.config.schema import PromptsConfig, RunConfig
 from dagsdk.engine.accelerators import accelerator_for
 from dagsdk.engine.components import build_family, prompt_set
 from dagsdk.engine.lora import Adapter
+from dagsdk.engine.noise_scale import NoiseScale
 from dagsdk.engine.policy import make_policy
 from dagsdk.engine.sampler import Sampler, decoded
 from dagsdk.engine.schedule import schedule
@@ -64,12 +65,12 @@ def load_run_model(folder: Path, epoch: int | None = None, base: bool = False) -
     if checkpoint is not None:
         lora = config.model.lora if config.model.train == "lora" else None
         Adapter(family, lora, seed=0).load(checkpoint)
-    policy = make_policy(
-        family,
-        schedule(family, config.rollout, accelerator.device),
-        config.rollout.guidance_scale,
-        accelerator.autocast,
-    )
+    chain = schedule(family, config.rollout, accelerator.device)
+    noise = None
+    if checkpoint is not None and config.rollout.variance == "learned":
+        noise = NoiseScale(chain.times)
+        noise.load(checkpoint)
+    policy = make_policy(family, chain, config.rollout.guidance_scale, accelerator.autocast, noise)
     return RunModel(config, registry, context, Sampler(policy, accelerator.device, config.train.sample_batch))
 
 

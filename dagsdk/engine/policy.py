@@ -9,11 +9,12 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from dagsdk.engine.noise_scale import NoiseScale
 from dagsdk.engine.schedule import Schedule
 from dagsdk.families.conditioning import Conditioning, concatenate
 from dagsdk.families.protocol import Family
 from dagsdk.process.gaussian import Gaussian
-from dagsdk.process.prediction import denoise
+from dagsdk.process.prediction import align, denoise
 from dagsdk.process.transition import forward_policy, noising_kernel
 
 
@@ -22,6 +23,7 @@ class Policy:
     """A family's network under classifier-free guidance (arXiv 2207.12598), over one schedule.
 
     unconditional: conditioning of the empty prompt, one row.
+    noise: trained factors of the noise, if there are any.
     autocast: the mixed precision that networks run under; densities are float32 or wider in any case.
     """
 
@@ -29,6 +31,7 @@ class Policy:
     schedule: Schedule
     guidance_scale: float
     unconditional: Conditioning
+    noise: NoiseScale | None = None
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def outputs(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
@@ -56,7 +59,7 @@ class Policy:
         """p_F(x_t' | x_t) for the guided output at x_t."""
         x0, eps = self.clean_state(output, x_t, t)
         # The schedule was verified, so the floor only spares every call a look at the variances.
-        return forward_policy(
+        gaussian = forward_policy(
             self.family.path,
             x0,
             eps,
@@ -66,6 +69,9 @@ class Policy:
             std_floor=self.schedule.std_floor,
             variance=self.schedule.variance,
         )
+        if self.noise is None:
+            return gaussian
+        return gaussian.widened(align(self.noise(t), gaussian.mean))
 
     def noising(self, x_next: Tensor, t: Tensor, t_next: Tensor) -> Gaussian:
         """p_B(x_t | x_t')."""
@@ -77,5 +83,6 @@ def make_policy(
     schedule: Schedule,
     guidance_scale: float,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    noise: NoiseScale | None = None,
 ) -> Policy:
-    return Policy(family, schedule, guidance_scale, family.encode([""]), autocast)
+    return Policy(family, schedule, guidance_scale, family.encode([""]), noise, autocast)

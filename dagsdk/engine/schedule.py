@@ -45,7 +45,7 @@ def schedule(family: Family, config: RolloutConfig, device: torch.device | str) 
         times=times.to(device),
         tail=None if tail is None else tail.to(device),
         eta=config.eta,
-        variance=config.variance,
+        variance="posterior" if config.variance == "learned" else config.variance,
         std_floor=config.std_floor,
         reduction=config.reduction,
     )

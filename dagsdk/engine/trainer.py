@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import set_seed
 from attrs import evolve
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from dagsdk import checkpoints
@@ -24,12 +22,14 @@ from dagsdk.engine.evaluate import Evaluator
 from dagsdk.engine.forward_looking import ForwardLooking
 from dagsdk.engine.held_out import SHOWN, HeldOut, ScoresByReward
 from dagsdk.engine.lora import Adapter
+from dagsdk.engine.noise_scale import NoiseScale
 from dagsdk.engine.policy import make_policy
 from dagsdk.engine.provenance import provenance
 from dagsdk.engine.sampler import Sampler
 from dagsdk.engine.schedule import schedule
 from dagsdk.engine.scoring import Scorer
 from dagsdk.engine.seeds import ADAPTER, FLOW, SHUFFLE, TRAJECTORY, derived, generator, global_seed
+from dagsdk.engine.trained import Trained
 from dagsdk.engine.trajectory import Pairs, Trajectory, pairs
 from dagsdk.errors import ConfigError, TrainingError
 from dagsdk.evaluation.pictures import save_curves, save_grid
@@ -104,13 +104,17 @@ class Trainer:
         self.schedule = schedule(family, config.rollout, self.device)
         lora = config.model.lora if config.model.train == "lora" else None
         self.adapter = Adapter(family, lora, derived(config.seed, ADAPTER))
-        self.policy = make_policy(family, self.schedule, config.rollout.guidance_scale, self.accelerator.autocast)
+        noise = NoiseScale(self.schedule.times) if config.rollout.variance == "learned" else None
+        self.trained = Trained(self.adapter, noise, train.ema)
+        self.policy = make_policy(
+            family, self.schedule, config.rollout.guidance_scale, self.accelerator.autocast, noise
+        )
         self.flow = None
         if Needs.FLOW in self.needs:
             with global_seed(derived(config.seed, FLOW)):
                 self.flow = family.flow_network(config.flow.widths).to(self.device)
         self.forward_looking = ForwardLooking(self.policy, parts.reward, config.forward_looking, train.sample_batch)
-        self.evaluator = Evaluator(self.policy, self.adapter, self.flow, self.forward_looking, self.needs)
+        self.evaluator = Evaluator(self.policy, self.trained.reference, self.flow, self.forward_looking, self.needs)
         self.recorded = Needs.FORWARD_LOOKING in self.needs and config.forward_looking.mode == "recorded"
         self.sampler = Sampler(
             self.policy,
@@ -118,19 +122,18 @@ class Trainer:
             train.sample_batch,
             record_outputs=Needs.OUTPUT_GAP in self.needs,
             record_denoised=self.recorded,
-            reference=self.adapter.reference if Needs.REFERENCE_PATH in self.needs else None,
+            reference=self.trained.reference if Needs.REFERENCE_PATH in self.needs else None,
         )
         self.prompt_sampler = PromptSampler(parts.prompts, config.seed)
         self.normaliser = Normaliser({r.name: r.normalise for r in config.rewards}, train.normalise_window)
         self.scorer = Scorer(self.policy, parts.reward, self.normaliser, self.accelerator, train.sample_batch)
-        self.parameters = {"policy": list(self.adapter.trained().values())}
-        rates = {"policy": train.learning_rate, "flow": train.flow_learning_rate}
+        self.parameters = dict(self.trained.parameters)
+        rates = {"policy": train.learning_rate, "flow": train.flow_learning_rate, "noise": train.noise_learning_rate}
         if self.flow is not None:
             self.parameters["flow"] = list(self.flow.parameters())
         groups = [{"params": params, "lr": rates[name]} for name, params in self.parameters.items()]
         adamw = torch.optim.AdamW(groups, betas=train.betas, weight_decay=train.weight_decay)
         self.optimiser = self.accelerator.prepare_optimizer(adamw)
-        self.ema = EMAModel(self.parameters["policy"], decay=train.ema) if train.ema else None
 
     # --- the run ---
 
@@ -296,8 +299,7 @@ class Trainer:
             norms[f"grad_norm/{name}"] = norm
         self.optimiser.step()
         self.optimiser.zero_grad()
-        if self.ema is not None:
-            self.ema.step(self.parameters["policy"])
+        self.trained.stepped()
         return norms
 
     # --- evaluation ---
@@ -309,36 +311,22 @@ class Trainer:
 
     def _base_scores(self) -> ScoresByReward:
         """Held-out scores of the model before training."""
-        with self.adapter.reference():
+        with self.trained.reference():
             return self.held_out.base(self._held_out_sampler(), known=self.epoch > 0)
 
     def _evaluate(self, base: ScoresByReward) -> dict[str, float]:
         """Held-out figures of the weights of now."""
-        with self._averaged():
+        with self.trained.averaged():
             return self.held_out.figures(self._held_out_sampler(), base, f"epoch-{self.epoch:04d}")
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Within it, the policy has the moving average of its weights, if there is one: those to use."""
-        if self.ema is None:
-            yield
-            return
-        self.ema.store(self.parameters["policy"])
-        self.ema.copy_to(self.parameters["policy"])
-        try:
-            yield
-        finally:
-            self.ema.restore(self.parameters["policy"])
 
     # --- checkpoints ---
 
     def save(self) -> Path:
         """Writes a checkpoint of this moment, between two epochs."""
         sections = {
-            "trained": self.adapter.state(),
+            **self.trained.state(),
             "optimizer": self.optimiser.state_dict(),
             "flow": None if self.flow is None else self.flow.state_dict(),
-            "ema": None if self.ema is None else self.ema.state_dict(),
             "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
             "objective": self.components.objective.state_dict(),
             "rollout": getattr(self.components.rollout, "state_dict", dict)(),
@@ -348,20 +336,17 @@ class Trainer:
             "config": resolved(self.config),
         }
         folder = self.folder.checkpoints
-        with self._averaged():
-            path = checkpoints.save(folder, self.epoch, sections, self.provenance, self.adapter.save)
+        with self.trained.averaged():
+            path = checkpoints.save(folder, self.epoch, sections, self.provenance, self.trained.save)
         checkpoints.prune(folder, self.config.checkpoint.keep)
         return path
 
     def _restore(self, checkpoint: Path) -> None:
         self.epoch, sections, before = checkpoints.load(checkpoint)
-        self.adapter.restore(sections["trained"])
+        self.trained.restore(sections)
         self.optimiser.load_state_dict(sections["optimizer"])
         if self.flow is not None:
             self.flow.load_state_dict(sections["flow"])
-        if self.ema is not None:
-            self.ema.load_state_dict(sections["ema"])
-            self.ema.to(self.device)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(sections["scaler"])
         self.components.objective.load_state_dict(sections["objective"])

@@ -69,6 +69,10 @@ class Gaussian:
         noise = torch.randn(self.mean.shape, generator=generator, device=generator.device, dtype=self.mean.dtype)
         return self.at(noise.to(self.mean.device)).detach()
 
+    def widened(self, factor: Tensor) -> Gaussian:
+        """The same with std times a positive factor, of a shape that broadcasts to the mean's."""
+        return evolve(self, std=self.std * factor)
+
     def floored(self, minimum: float) -> Gaussian:
         """The same with std at least `minimum`, and known to be positive.
 

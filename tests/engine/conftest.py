@@ -59,7 +59,7 @@ class Bench:
         looking = ForwardLooking(
             self.policy, Mixture([("brightness", 1.0, brightness)]), ForwardLookingConfig(every=every), 4
         )
-        return Evaluator(self.policy, self.adapter, self.flow, looking, needs)
+        return Evaluator(self.policy, self.adapter.reference, self.flow, looking, needs)
 
     def perturb(self) -> None:
         generator = torch.Generator().manual_seed(3)
