@@ -113,7 +113,7 @@ def core(session: nox.Session) -> None:
 def plugin(session: nox.Session, name: str) -> None:
     """The core and one plugin alone (with those that it requires), and that plugin's tests."""
     session.install(*_editable(".", *_with_siblings(name)), *_group("test"))
-    session.run("pytest", "-m", "not network", f"plugins/{name}/tests", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "not network", f"plugins/{name}/tests", *session.posargs)
 
 
 @nox.session(python=SUPPORTED)
