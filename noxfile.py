@@ -118,11 +118,11 @@ def plugin(session: nox.Session, name: str) -> None:
 
 @nox.session(python=SUPPORTED)
 def together(session: nox.Session) -> None:
-    """The core and all plugins: no conflict between them, whole runs; with the newest Python, all that the docs say."""
+    """The core and all plugins: no conflict between them, whole runs; on the newest Python all that the docs say."""
     session.install(*_editable(".", *(f"plugins/{name}" for name in PLUGINS)), *_group("test"), "uv")
     session.run("uv", "pip", "check")
-    docs = ["tests/docs"] if session.python == HERE[-1] else []
-    session.run("pytest", *PARALLEL, "-m", "not network", "tests/together", *docs, *session.posargs)
+    more = ["tests/docs", "tests/ground_truth"] if session.python == HERE[-1] else []
+    session.run("pytest", *PARALLEL, "-m", "not network", "tests/together", *more, *session.posargs)
 
 
 @nox.session(python=HERE[0])

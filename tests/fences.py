@@ -136,7 +136,7 @@ def category(command: str) -> str:
             return "view"
         case ["python", "-m", module, *_] if module.startswith("dagsdk_"):
             return "script"
-        case ["python", file, *_] if file.startswith("tests/benchmarks/"):
+        case ["python", file, *_] if file.startswith(("tests/benchmarks/", "tests/ground_truth/")):
             return "script"
     return "unknown"
 

@@ -1,0 +1,8 @@
+"""Puts this folder on the path: `measure.py` and what it imports are programs as well."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
