@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
@@ -63,6 +64,8 @@ def _plugin(plugin: Plugin) -> Iterator[str]:
 def _options(options: type[Any]) -> Iterator[str]:
     """Name, type and default of each option, and what the docstring says of it."""
     docs = option_docs(options)
+    with suppress(NameError):  # of a name that only a type checker imports
+        attrs.resolve_types(options)
     for attribute in attrs.fields(options):
         if attribute.init:
             default = f"= {_shown(attribute.default)}" if attribute.default is not attrs.NOTHING else "(required)"
@@ -87,7 +90,7 @@ def licence(distribution: str | None) -> str:
 
 def _type(annotation: object) -> str:
     plain = isinstance(annotation, type) and not hasattr(annotation, "__args__")
-    return annotation.__name__ if isinstance(annotation, type) and plain else str(annotation)
+    return annotation.__name__ if isinstance(annotation, type) and plain else str(annotation).replace("typing.", "")
 
 
 def _shown(default: Any) -> str:

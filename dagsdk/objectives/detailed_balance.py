@@ -34,8 +34,10 @@ class FlowObjective:
 
     def __init__(self, options: DetailedBalanceOptions, needs: frozenset[Needs]) -> None:
         self.options = options
-        # Without its regulariser an objective does not ask for the output gap, and the engine keeps no outputs.
-        self.needs = needs if options.regulariser else needs - {Needs.OUTPUT_GAP}
+        # What is switched off is not asked for, so that the engine keeps no outputs, and scores no states.
+        unused = {Needs.OUTPUT_GAP} if not options.regulariser else set()
+        unused |= {Needs.FORWARD_LOOKING} if not options.forward_looking else set()
+        self.needs = needs - unused
 
     def prepare(self, trajectories: Trajectories, /) -> Signals:
         options = self.options

@@ -17,11 +17,14 @@ class DetailedBalanceOptions:
 
     beta: β, how strongly the target p(x) ∝ exp(β r(x)) prefers high rewards.
     beta_warmup: share of the epochs over which β rises linearly from 0; 0 means β from the start.
+    forward_looking: whether the flow of a state contains the reward at its x̂_0, as in the paper; without it the
+        flow network has to learn all of log F, and no state on the way is scored.
     regulariser: λ of λ · mean((output - output at sampling)²); 0 switches it off, and its cost.
     """
 
     beta: float = field(default=100.0, validator=gt(0))
     beta_warmup: float = field(default=0.5, validator=and_(ge(0), le(1)))
+    forward_looking: bool = True
     regulariser: float = field(default=1.0, validator=ge(0))
 
 

@@ -31,9 +31,8 @@ def check_options_are_frozen(case: Case) -> None:
 
 def check_options_have_types(case: Case) -> None:
     """Every option has a type, so that a wrong value in a run file is refused."""
-    loose = [
-        field.name for field in attrs.fields(case.spec.options) if field.init and field.type in (None, Any, object)
-    ]
+    fields = attrs.fields(attrs.resolve_types(case.spec.options))  # annotations may be texts
+    loose = [field.name for field in fields if field.init and field.type in (None, Any, object)]
     require(
         not loose,
         f"{case.name}: options {', '.join(loose)} of {case.spec.options.__name__} take anything; annotate them with "

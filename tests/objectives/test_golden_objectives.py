@@ -129,3 +129,11 @@ def test_there_is_no_state_to_restore() -> None:
     assert DetailedBalance().state_dict() == {}
     with pytest.raises(TrainingError, match="has no state"):
         DetailedBalance().load_state_dict({"x": 1})
+
+
+@pytest.mark.parametrize(("objective", "options"), [(DetailedBalance, DetailedBalanceOptions), (KL, KLOptions)])
+def test_what_is_switched_off_is_not_asked_of_the_engine(objective: type, options: type) -> None:
+    assert Needs.FORWARD_LOOKING in objective(options()).needs
+    assert Needs.FORWARD_LOOKING not in objective(options(forward_looking=False)).needs
+    assert Needs.OUTPUT_GAP not in objective(options(regulariser=0.0)).needs
+    assert Needs.FLOW in objective(options(forward_looking=False, regulariser=0.0)).needs

@@ -67,7 +67,11 @@ def test_the_table_tells_failures_in_one_line(site: Any, capsys: pytest.CaptureF
 
 def test_show_tells_the_options_of_a_component(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
     source = '''
+from __future__ import annotations
+from typing import Literal
 import attrs, dagsdk
+
+Side = Literal["left", "right"]
 
 @attrs.frozen
 class Base:
@@ -84,6 +88,7 @@ class Options(Base):
     """
     words: tuple[str, ...]
     flag: bool = True
+    side: Side = "left"
 
 @dagsdk.hookimpl
 def dagsdk_rewards():
@@ -103,6 +108,7 @@ def dagsdk_rewards():
         "scale: float = 1.5\n        how much, and of what.",
         "words: tuple[str, ...] (required)\n        told together.",
         "flag: bool = true",
+        "side: Literal['left', 'right'] = \"left\"",
     ):
         assert told in out
     assert "unrelated" not in out

@@ -301,10 +301,10 @@ def test_a_sound_objective_passes(objective: type) -> None:
 CORE = {found.name: found for found in builtin.dagsdk_objectives()}
 
 
-@pytest.mark.parametrize("regulariser", [1.0, 0.0])
+@pytest.mark.parametrize("options", [{}, {"regulariser": 0.0}, {"forward_looking": False}])
 @pytest.mark.parametrize("name", CORE)
-def test_the_core_s_own_pass(name: str, regulariser: float) -> None:
-    assert not failing(CORE[name], options={"regulariser": regulariser})
+def test_the_core_s_own_pass(name: str, options: dict[str, object]) -> None:
+    assert not failing(CORE[name], options=options)
 
 
 @pytest.mark.parametrize("name", BROKEN)
