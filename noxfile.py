@@ -176,4 +176,4 @@ def scaffold(session: nox.Session) -> None:
     """One generated plugin of each kind: lint, types, contract, training; and a new user's ten minutes."""
     groups = [*_group("test"), *_group("lint"), *_group("types")]
     session.install(*_editable(".", *(f"plugins/{name}" for name in PLUGINS)), *groups, "uv")
-    session.run("pytest", "tests/scaffold", *session.posargs)
+    session.run("pytest", *PARALLEL, "--dist", "loadfile", "tests/scaffold", *session.posargs)  # a file shares projects

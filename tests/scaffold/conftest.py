@@ -29,6 +29,13 @@ def pytest_report_header() -> str | None:
     return f"without tests/scaffold: not installed: {', '.join(MISSING)}" if MISSING else None
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What tests recorded, such as the time that a new user takes; also from other processes."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 class Place:
     """A folder outside the source tree, with a virtual environment that sees the libraries of this one."""
 
