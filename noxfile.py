@@ -25,6 +25,8 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The networks of the tests are so small that a second thread only costs time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without it every process that a test starts would compile all libraries again, which takes longer than the test.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # pyenv hides all but one interpreter behind its shims, unless it is told to show them.
 if (pyenv := Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions").is_dir():
     this = ".".join(map(str, sys.version_info[:3]))
