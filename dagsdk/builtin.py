@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagsdk import hookimpl
 from dagsdk.families.options import VectorOptions
-from dagsdk.objectives.options import DAG_DB_NEEDS, DAG_KL_NEEDS, DetailedBalanceOptions, KLOptions
+from dagsdk.objectives.options import DAG_DB_NEEDS, DAG_KL_NEEDS, DetailedBalanceOptions, KLOptions, unneeded
 from dagsdk.prompts import texts
 from dagsdk.rollouts.options import IndependentOptions
 from dagsdk.specs import BuildContext, ModelSpec, ObjectiveSpec, PromptSpec, RolloutSpec
@@ -50,6 +50,8 @@ def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
         build=build_dag_db,
         options=DetailedBalanceOptions,
         needs=DAG_DB_NEEDS,
+        unneeded=unneeded,
+        off_policy=True,
     )
     yield ObjectiveSpec(
         name="dag-kl",
@@ -57,6 +59,7 @@ def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
         build=build_dag_kl,
         options=KLOptions,
         needs=DAG_KL_NEEDS,
+        unneeded=unneeded,
     )
 
 
@@ -67,6 +70,7 @@ def dagsdk_rollouts() -> Iterable[RolloutSpec[Any]]:
         summary="Independent trajectories from noise to image, all trained on, at every step",
         build=build_independent,
         options=IndependentOptions,
+        images=lambda options: options.images_per_prompt,
     )
 
 

@@ -68,8 +68,13 @@ def _one_line(spec: Any, attribute: Any, value: Any) -> None:
 def _callable(spec: Any, attribute: Any, value: Any) -> None:
     if not callable(value):
         raise PluginError(
-            f"{type(spec).__name__} {spec.name!r}: build is {value!r}; it must be a function of (options, context)"
+            f"{type(spec).__name__} {spec.name!r}: {attribute.name} is {value!r}; it must be a function "
+            f"of {'(options)' if attribute.name == 'unneeded' else '(options, context)'}"
         )
+
+
+def _nothing(options: object) -> frozenset[Needs]:
+    return frozenset()
 
 
 def _attrs_class(spec: Any, attribute: Any, value: Any) -> None:
@@ -117,6 +122,8 @@ class ObjectiveSpec(Generic[OptionsT]):
 
     needs: what the engine must compute for it, known before anything is built, so that impossible pairs are
         refused when the run file is read. The built objective's `needs` must be the same set or a part of it.
+    unneeded: which of these an objective with these options does without.
+    off_policy: may it be trained on trajectories that the policy did not sample ([replay])?
     """
 
     name: str = field(validator=_valid_name)
@@ -124,17 +131,24 @@ class ObjectiveSpec(Generic[OptionsT]):
     build: Callable[[OptionsT, BuildContext], Objective] = field(validator=_callable)
     options: type[OptionsT] = field(default=NoOptions, validator=_attrs_class)  # type: ignore[assignment]
     needs: frozenset[Needs] = frozenset()
+    unneeded: Callable[[OptionsT], frozenset[Needs]] = field(default=_nothing, validator=_callable)
+    off_policy: bool = False
     weights: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
 class RolloutSpec(Generic[OptionsT]):
-    """A way of sampling trajectories. `build` returns a `dagsdk.rollouts.protocol.Rollout`."""
+    """A way of sampling trajectories. `build` returns a `dagsdk.rollouts.protocol.Rollout`.
+
+    images: how many images a prompt has in an epoch (images_per_prompt · branches of every plan), by the options, so
+        that a run that wants more of them is refused when the run file is read; None is not known before the plan.
+    """
 
     name: str = field(validator=_valid_name)
     summary: str = field(validator=_one_line)
     build: Callable[[OptionsT, BuildContext], Rollout] = field(validator=_callable)
     options: type[OptionsT] = field(default=NoOptions, validator=_attrs_class)  # type: ignore[assignment]
+    images: Callable[[OptionsT], int] | None = None
     weights: tuple[str, ...] = ()
 
 

@@ -8,7 +8,7 @@ import torch
 
 from dagsdk import ModelSpec
 from dagsdk.families.options import VectorOptions
-from dagsdk.families.vector import MLPFlow, Vector
+from dagsdk.families.vector import Vector
 from dagsdk.testing.check import outcomes
 from dagsdk.testing.model_case import ModelCase
 from dagsdk.testing.model_checks import MODEL_CHECKS
@@ -56,17 +56,5 @@ def decoding(change: Any, base: type[Vector] = Sound) -> type[Vector]:
     class Changed(base):  # type: ignore[misc, valid-type]
         def decode(self, latents):
             return change(super().decode(latents))
-
-    return Changed
-
-
-def flowing(change: Any) -> type[Sound]:
-    class Changed(Sound):
-        def flow_network(self, widths):
-            class Flow(MLPFlow):
-                def forward(self, x_t, t, conditioning):
-                    return change(super().forward(x_t, t, conditioning))
-
-            return Flow(2, widths[0])
 
     return Changed

@@ -33,6 +33,8 @@ def contradictions(run: Mapping[str, Any], sound: Mapping[str, Any], registry: S
             )
         elif train := sound.get("train"):
             yield from _updates(train, rollout)
+    yield from _images(sound, registry)
+    yield from _replay(sound, registry)
 
 
 def _needs(objective: Any, rewards: list[tuple[int, str]], registry: Specs) -> Iterator[str]:
@@ -55,6 +57,55 @@ def _needs(objective: Any, rewards: list[tuple[int, str]], registry: Specs) -> I
                 )
 
 
+def _images(sound: Mapping[str, Any], registry: Specs) -> Iterator[str]:
+    """How many images a prompt has, against those who count on it."""
+    objective, rollout, train = (sound.get(section) for section in ("objective", "rollout", "train"))
+    spec = _found(registry, "rollouts", rollout.name) if rollout else None
+    if rollout is None or spec is None or spec.images is None:
+        return
+    images = spec.images(rollout.options)
+    if train and train.trajectories % images:
+        yield (
+            f"train.trajectories: {train.trajectories} cannot be divided into prompts of {images} images, which "
+            f"rollout {rollout.name!r} takes of each; set a multiple of {images}"
+        )
+    if images > 1:
+        return
+    for i, reward in enumerate(sound.get("rewards") or ()):
+        if reward.normalise == "prompt":
+            yield (
+                f'rewards[{i}].normalise: "prompt" compares the images of a prompt; rollout {rollout.name!r} takes '
+                'one of each; set rollout.images_per_prompt >= 2, or normalise = "running"'
+            )
+    compared = _found(registry, "objectives", objective.name) if objective else None
+    if objective is None or compared is None:
+        return
+    if Needs.GROUPS in compared.needs - compared.unneeded(objective.options):
+        yield (
+            f"objective.name: objective {objective.name!r} needs GROUPS with these options, since it compares the "
+            f"images of a prompt; rollout {rollout.name!r} takes one of each; set rollout.images_per_prompt >= 2"
+        )
+
+
+def _replay(sound: Mapping[str, Any], registry: Specs) -> Iterator[str]:
+    replay, objective = sound.get("replay"), sound.get("objective")
+    if replay is None or not replay.trajectories:
+        return
+    spec = _found(registry, "objectives", objective.name) if objective else None
+    if objective and spec and not spec.off_policy:
+        yield (
+            f"replay.trajectories: {replay.trajectories} is not possible with objective {objective.name!r}, which "
+            "learns from trajectories of its own policy only; set 0, or choose an objective that is off-policy, such "
+            "as dag-db"
+        )
+    for i, reward in enumerate(sound.get("rewards") or ()):
+        if reward.normalise != "none":
+            yield (
+                f"rewards[{i}].normalise: {reward.normalise!r} changes the scale of scores from epoch to epoch, which "
+                'those that are kept for replay do not follow; set "none", or replay.trajectories = 0'
+            )
+
+
 def _repeated(rewards: list[tuple[int, str]]) -> Iterator[str]:
     first: dict[str, int] = {}
     for i, name in rewards:
@@ -64,6 +115,8 @@ def _repeated(rewards: list[tuple[int, str]]) -> Iterator[str]:
 
 def _updates(train: Any, rollout: Any) -> Iterator[str]:
     steps = rollout.steps - (rollout.last_step == "drop")
+    if train.strata:
+        steps = min(steps, train.strata + 1)
     trained = train.trajectories * steps
     made_of = f"train.trajectories {train.trajectories} x {steps} trained steps"
     if 0 < train.transitions < trained:

@@ -136,6 +136,28 @@ class FlowConfig:
 
 
 @frozen(kw_only=True)
+class ResidualConfig:
+    """[residual], the network shaped like a state, for objectives that ask for it.
+
+    widths: channels of its blocks, from the input inwards.
+    """
+
+    widths: tuple[int, ...] = field(default=(64, 128, 256, 256), validator=[min_len(1), deep_iterable(ge(2))])
+
+
+@frozen(kw_only=True)
+class ReplayConfig:
+    """[replay]: training on good images found before, led back to noise by the noising kernel.
+
+    trajectories: how many an epoch trains on beside those that it samples, over all processes; 0 means none.
+    capacity: how many of the best images are kept for each prompt.
+    """
+
+    trajectories: int = field(default=0, validator=ge(0))
+    capacity: int = field(default=16, validator=_count)
+
+
+@frozen(kw_only=True)
 class TrainConfig:
     """[train].
 
@@ -146,8 +168,11 @@ class TrainConfig:
     transitions: how many of the epoch's transitions are trained on; 0 means all.
     sample_batch: trajectories sampled (and images decoded) at a time; the results do not depend on it.
     micro_batch: transitions a forward and backward pass sees; gradients accumulate up to an update.
-    learning_rate, flow_learning_rate: of the policy and of the flow network.
+    strata: of each trajectory only the last trained step, and one drawn from each of so many equal parts of those
+        before it, are trained on; 0 means all.
+    learning_rate, flow_learning_rate: of the policy, and of the networks trained beside it.
     noise_learning_rate: of the factors of rollout.variance = "learned".
+    decay: whether all learning rates fall to 0 over the epochs, along a line or a half cosine.
     max_grad_norm: gradient clipping, for each network by itself; 0 means none.
     ema: decay of an exponential moving average of the trained weights; 0 means none.
     normalise_window: epochs whose scores give the scale of rewards with normalise = "running".
@@ -159,11 +184,13 @@ class TrainConfig:
     passes: int = field(default=1, validator=_count)
     updates: int = field(default=2, validator=_count)
     transitions: int = field(default=0, validator=ge(0))
+    strata: int = field(default=0, validator=ge(0))
     sample_batch: int = field(default=64, validator=_count)
     micro_batch: int = field(default=64, validator=_count)
     learning_rate: float = field(default=3e-4, validator=gt(0))
     flow_learning_rate: float = field(default=3e-4, validator=gt(0))
     noise_learning_rate: float = field(default=1e-2, validator=gt(0))
+    decay: Literal["none", "linear", "cosine"] = "none"
     betas: tuple[float, float] = field(default=(0.9, 0.999))
     weight_decay: float = field(default=1e-4, validator=ge(0))
     max_grad_norm: float = field(default=1.0, validator=ge(0))
@@ -226,6 +253,8 @@ class RunConfig:
     rollout: RolloutConfig = RolloutConfig()
     forward_looking: ForwardLookingConfig = ForwardLookingConfig()
     flow: FlowConfig = FlowConfig()
+    residual: ResidualConfig = ResidualConfig()
+    replay: ReplayConfig = ReplayConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

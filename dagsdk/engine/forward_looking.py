@@ -39,20 +39,38 @@ class ForwardLooking:
             scores.append(self.reward.combine(each, rows(trajectories.scales, index)))
         return torch.cat(scores)
 
-    @torch.enable_grad()
-    def gradient(self, clean: Tensor, trajectories: Trajectory, sample: Tensor) -> Tensor:
-        """∇ of the score with respect to clean states (n, *latent): their shape, float32, detached.
+    def gradient(self, clean: Tensor, states: Tensor, trajectories: Trajectory, sample: Tensor) -> Tensor:
+        """∇ of the score of clean states with respect to the states that they were computed from: float32, detached.
 
         Raises RewardError for a reward that lets no gradient through.
         """
-        latents = clean.detach().float().requires_grad_()
-        scores = self.score(latents, trajectories, sample)
+        scores = self.score(clean, trajectories, sample)
         if not scores.requires_grad:
             raise RewardError(
                 "the reward returned scores without a gradient; an objective that needs REWARD_GRADIENT takes a "
                 "reward whose score is a differentiable function of the images; choose another reward or objective"
             )
-        return torch.autograd.grad(scores.sum(), latents)[0]
+        return torch.autograd.grad(scores.sum(), states, retain_graph=True)[0].float()
+
+    @torch.enable_grad()
+    def gradient_next(self, trajectories: Trajectory, batch: Pairs) -> Tensor:
+        """The same at the states that n transitions lead to: of x̂_0 by the current network, at the end of x_0."""
+        gradients = torch.empty_like(batch.of(trajectories.states, 1))
+        last = batch.step + 1 == trajectories.steps
+        for chosen, at_the_end in ((last, True), (~last, False)):
+            index = chosen.nonzero().squeeze(-1)
+            if not len(index):
+                continue
+            within = Pairs(batch.sample[index], batch.step[index])
+            states, conditioning = within.of(trajectories.states, 1).requires_grad_(), within.conditioning(trajectories)
+            if at_the_end:
+                clean = self.policy.finish(states, conditioning)
+            else:
+                t = self.policy.schedule.times[within.step + 1]
+                output = self.policy.conditional_output(states, t, conditioning)
+                clean = self.policy.clean_state(output, states, t)[0]
+            gradients[index] = self.gradient(clean, states, trajectories, within.sample)
+        return gradients
 
     @torch.no_grad()
     def record(self, trajectories: Trajectory, needed: Pairs) -> Tensor:

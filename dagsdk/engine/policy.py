@@ -77,6 +77,14 @@ class Policy:
         """p_B(x_t | x_t')."""
         return noising_kernel(self.family.path, x_next, t, t_next, std_floor=self.schedule.std_floor)
 
+    def finish(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:
+        """What is decoded of terminal states (n, *latent): themselves, or the mean at the tail of the schedule."""
+        if self.schedule.tail is None:
+            return x_t
+        t, t_next = self.schedule.times[-1].expand(len(x_t)), self.schedule.tail.expand(len(x_t))
+        guided, _ = self.outputs(x_t, t, conditioning)
+        return self.transition(guided, x_t, t, t_next).mean
+
 
 def make_policy(
     family: Family,

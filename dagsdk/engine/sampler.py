@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import pairwise
+from typing import Any
 
 import torch
 from attrs import field, frozen
@@ -11,9 +13,9 @@ from torch import Tensor
 
 from dagsdk.engine.policy import Policy
 from dagsdk.engine.seeds import Noise
-from dagsdk.engine.trajectory import Trajectory, joined
+from dagsdk.engine.trajectory import Ends, Trajectory, joined
 from dagsdk.families.conditioning import Conditioning, take
-from dagsdk.process.gaussian import Gaussian
+from dagsdk.process.gaussian import Gaussian, Reduction
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.rollouts.protocol import RolloutPlan
 
@@ -93,33 +95,17 @@ class Sampler:
         copies = plan.branches if plan.branch_step else 1
         conditions = take(conditioning, stepped)
         x_t = noise.draw()[stepped]
-        prior = Gaussian(torch.zeros_like(x_t), torch.ones((), device=self.device), checked=True)
-        log_prior = prior.log_prob(x_t, schedule.reduction).repeat_interleave(copies, 0)
+        log_prior = _log_prior(x_t, schedule.reduction).repeat_interleave(copies, 0)
         states = [x_t.repeat_interleave(copies, 0)]
-        outputs, denoised, log_pf, log_pb, log_reference = [], [], [], [], []
+        record = Record(self)
         for k in range(schedule.steps):
             if k == plan.branch_step and copies > 1:
                 x_t, conditions, copies = x_t.repeat_interleave(copies, 0), conditioning, 1
-            t, t_next = (schedule.times[i].expand(len(x_t)) for i in (k, k + 1))
-            guided, conditional = policy.outputs(x_t, t, conditions)
-            transition = policy.transition(guided, x_t, t, t_next)
+            transition = record.begin(k, x_t, conditions, copies)
             drawn = noise.draw()
-            x_next = transition.at(drawn if copies == 1 else drawn[stepped])
-            states.append(x_next.repeat_interleave(copies, 0))
-            log_pf.append(transition.log_prob(x_next, schedule.reduction).repeat_interleave(copies, 0))
-            kernel = policy.noising(x_next, t, t_next)
-            log_pb.append(kernel.log_prob(x_t, schedule.reduction).repeat_interleave(copies, 0))
-            if self.reference is not None:
-                with self.reference():
-                    told, _ = policy.outputs(x_t, t, conditions)
-                density = policy.transition(told, x_t, t, t_next).log_prob(x_next, schedule.reduction)
-                log_reference.append(density.repeat_interleave(copies, 0))
-            if self.record_outputs:
-                outputs.append(guided.repeat_interleave(copies, 0))
-            if self.record_denoised:
-                denoised.append(policy.clean_state(conditional, x_t, t)[0].repeat_interleave(copies, 0))
-            x_t = x_next
-            self.tick(len(x_t) * copies)
+            x_t = transition.at(drawn if copies == 1 else drawn[stepped])
+            record.end(x_t)
+            states.append(x_t.repeat_interleave(copies, 0))
         return Trajectory(
             prompts=prompts,
             seeds=seeds,
@@ -127,26 +113,104 @@ class Sampler:
             group=group,
             branch=branch,
             states=torch.stack(states, 1),
-            clean=self._finish(x_t, conditioning),
+            clean=policy.finish(x_t, conditioning),
             log_prior=log_prior,
-            log_pf_old=torch.stack(log_pf, 1),
-            log_pb=torch.stack(log_pb, 1),
-            log_pf_reference=torch.stack(log_reference, 1) if log_reference else None,
-            outputs=torch.stack(outputs, 1) if outputs else None,
-            denoised=torch.stack(denoised, 1) if denoised else None,
+            **record.stacked(),
             scores=torch.zeros(len(prompts), device=self.device),
             epoch=when[0],
             epochs=when[1],
         )
 
-    def _finish(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:
-        """The clean state: x_t itself, or the policy's mean at the tail of the schedule."""
-        schedule = self.policy.schedule
-        if schedule.tail is None:
-            return x_t
-        t, t_next = schedule.times[-1].expand(len(x_t)), schedule.tail.expand(len(x_t))
-        guided, _ = self.policy.outputs(x_t, t, conditioning)
-        return self.policy.transition(guided, x_t, t, t_next).mean
+    @torch.no_grad()
+    def retrace(self, ends: Ends, seeds: Sequence[int], *, epoch: int = 0, epochs: int = 1) -> Trajectory:
+        """Trajectories that lead to given images: their states are drawn from the noising kernel, back to noise.
+
+        log p_F and whatever else is recorded are those of the current policy.
+        """
+        texts = list(dict.fromkeys(prompt.text for prompt in ends.prompts))
+        encoded = self.policy.family.encode(texts)
+        rows = torch.tensor([texts.index(prompt.text) for prompt in ends.prompts], device=self.device)
+        parts = []
+        for start in range(0, len(seeds), self.batch):
+            part = slice(start, start + self.batch)
+            parts.append(self._retrace(ends.part(part), tuple(seeds[part]), take(encoded, rows[part]), (epoch, epochs)))
+        return joined(parts)
+
+    def _retrace(
+        self, ends: Ends, seeds: tuple[int, ...], conditioning: Conditioning, when: tuple[int, int]
+    ) -> Trajectory:
+        policy, schedule = self.policy, self.policy.schedule
+        noise = Noise(seeds, policy.family.latent_shape, self.device)
+        states = [ends.terminal]
+        for k in reversed(range(schedule.steps)):
+            t, t_next = (schedule.times[i].expand(len(seeds)) for i in (k, k + 1))
+            states.append(policy.noising(states[-1], t, t_next).at(noise.draw()))
+        states.reverse()
+        record = Record(self)
+        for k, (x_t, x_next) in enumerate(pairwise(states)):
+            record.begin(k, x_t, conditioning)
+            record.end(x_next)
+        return Trajectory(
+            prompts=ends.prompts,
+            seeds=seeds,
+            conditioning=conditioning,
+            group=ends.group,
+            branch=ends.branch,
+            states=torch.stack(states, 1),
+            clean=ends.clean,
+            log_prior=_log_prior(states[0], schedule.reduction),
+            **record.stacked(),
+            scores=ends.scores,
+            epoch=when[0],
+            epochs=when[1],
+        )
+
+
+class Record:
+    """What trajectories keep of each transition. Where branches are still one, a row stands for `copies` of them."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler = sampler
+        self.columns: dict[str, list[Tensor]] = {}
+
+    def begin(self, k: int, x_t: Tensor, conditions: Conditioning, copies: int = 1) -> Gaussian:
+        """Calls the network at step k's state: p_F(x_t' | x_t)."""
+        policy, times = self.sampler.policy, self.sampler.policy.schedule.times
+        self.t, self.t_next = times[k].expand(len(x_t)), times[k + 1].expand(len(x_t))
+        self.x_t, self.conditions, self.copies = x_t, conditions, copies
+        guided, conditional = policy.outputs(x_t, self.t, conditions)
+        if self.sampler.record_outputs:
+            self._keep("outputs", guided)
+        if self.sampler.record_denoised:
+            self._keep("denoised", policy.clean_state(conditional, x_t, self.t)[0])
+        self.transition = policy.transition(guided, x_t, self.t, self.t_next)
+        return self.transition
+
+    def end(self, x_next: Tensor) -> None:
+        """Keeps the densities of the transition to x_t'."""
+        policy, reference = self.sampler.policy, self.sampler.reference
+        reduction = policy.schedule.reduction
+        self._keep("log_pf_old", self.transition.log_prob(x_next, reduction))
+        self._keep("log_pb", policy.noising(x_next, self.t, self.t_next).log_prob(self.x_t, reduction))
+        if reference is not None:
+            with reference():
+                told, _ = policy.outputs(self.x_t, self.t, self.conditions)
+                kernel = policy.transition(told, self.x_t, self.t, self.t_next)
+            self._keep("log_pf_reference", kernel.log_prob(x_next, reduction))
+        self.sampler.tick(len(self.x_t) * self.copies)
+
+    def stacked(self) -> dict[str, Any]:
+        """Each of shape (b, T, ...), by the name that trajectories have for it."""
+        return {name: torch.stack(columns, 1) for name, columns in self.columns.items()}
+
+    def _keep(self, name: str, rows: Tensor) -> None:
+        self.columns.setdefault(name, []).append(rows.repeat_interleave(self.copies, 0))
+
+
+def _log_prior(x_t: Tensor, reduction: Reduction) -> Tensor:
+    """log N(x_t; 0, I), shape (n,)."""
+    prior = Gaussian(torch.zeros_like(x_t), torch.ones((), device=x_t.device), checked=True)
+    return prior.log_prob(x_t, reduction)
 
 
 def decoded(policy: Policy, clean: Tensor, batch: int) -> Tensor:

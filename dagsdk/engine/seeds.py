@@ -10,7 +10,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-TRAJECTORY, SHUFFLE, ADAPTER, FLOW = range(4)
+TRAJECTORY, SHUFFLE, ADAPTER, FLOW, RESIDUAL, STRATA, REPLAY = range(7)
 """What a seed is for."""
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import set_seed
 from attrs import evolve
-from torch import Tensor
+from torch import Tensor, nn
 
 from dagsdk import checkpoints
 from dagsdk.config.files import dump_toml, resolved
@@ -25,13 +25,15 @@ from dagsdk.engine.lora import Adapter
 from dagsdk.engine.noise_scale import NoiseScale
 from dagsdk.engine.policy import make_policy
 from dagsdk.engine.provenance import provenance
+from dagsdk.engine.replay import Replay
 from dagsdk.engine.sampler import Sampler
 from dagsdk.engine.schedule import schedule
 from dagsdk.engine.scoring import Scorer
-from dagsdk.engine.seeds import ADAPTER, FLOW, SHUFFLE, TRAJECTORY, derived, generator, global_seed
+from dagsdk.engine.seeds import ADAPTER, FLOW, REPLAY, RESIDUAL, TRAJECTORY, derived, generator, global_seed
 from dagsdk.engine.trained import Trained
-from dagsdk.engine.trajectory import Pairs, Trajectory, pairs
-from dagsdk.errors import ConfigError, TrainingError
+from dagsdk.engine.trajectory import Ends, Trajectory, joined
+from dagsdk.engine.update import Updater
+from dagsdk.errors import ConfigError
 from dagsdk.evaluation.pictures import save_curves, save_grid
 from dagsdk.objectives.protocol import Needs, Signals
 from dagsdk.prompts.protocol import Prompt
@@ -44,6 +46,10 @@ from dagsdk.specs import BuildContext
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage ("sampling", "update", "evaluation"), how much of it is done, and of how much."""
+
+
+OPTIONAL = ("log_pf_reference", "log_flow", "potential")
+"""What trajectories have for those objectives only that ask for it."""
 
 
 class Trainer:
@@ -109,31 +115,41 @@ class Trainer:
         self.policy = make_policy(
             family, self.schedule, config.rollout.guidance_scale, self.accelerator.autocast, noise
         )
-        self.flow = None
-        if Needs.FLOW in self.needs:
-            with global_seed(derived(config.seed, FLOW)):
-                self.flow = family.flow_network(config.flow.widths).to(self.device)
-        self.forward_looking = ForwardLooking(self.policy, parts.reward, config.forward_looking, train.sample_batch)
-        self.evaluator = Evaluator(self.policy, self.trained.reference, self.flow, self.forward_looking, self.needs)
-        self.recorded = Needs.FORWARD_LOOKING in self.needs and config.forward_looking.mode == "recorded"
+        self.networks = self._networks()
+        looking = ForwardLooking(self.policy, parts.reward, config.forward_looking, train.sample_batch)
+        evaluator = Evaluator(
+            self.policy,
+            self.trained.reference,
+            self.networks.get("flow"),
+            looking,
+            self.needs,
+            self.networks.get("residual"),
+        )
+        self.updater = Updater(config, parts.objective, evaluator, self.trained, self.networks, self.accelerator)
         self.sampler = Sampler(
             self.policy,
             self.device,
             train.sample_batch,
             record_outputs=Needs.OUTPUT_GAP in self.needs,
-            record_denoised=self.recorded,
+            record_denoised=evaluator.recorded or {Needs.FLOW_PATH, Needs.FORWARD_LOOKING} <= self.needs,
             reference=self.trained.reference if Needs.REFERENCE_PATH in self.needs else None,
         )
         self.prompt_sampler = PromptSampler(parts.prompts, config.seed)
         self.normaliser = Normaliser({r.name: r.normalise for r in config.rewards}, train.normalise_window)
         self.scorer = Scorer(self.policy, parts.reward, self.normaliser, self.accelerator, train.sample_batch)
-        self.parameters = dict(self.trained.parameters)
-        rates = {"policy": train.learning_rate, "flow": train.flow_learning_rate, "noise": train.noise_learning_rate}
-        if self.flow is not None:
-            self.parameters["flow"] = list(self.flow.parameters())
-        groups = [{"params": params, "lr": rates[name]} for name, params in self.parameters.items()]
-        adamw = torch.optim.AdamW(groups, betas=train.betas, weight_decay=train.weight_decay)
-        self.optimiser = self.accelerator.prepare_optimizer(adamw)
+        self.replay = Replay(config.replay.capacity)
+
+    def _networks(self) -> dict[str, nn.Module]:
+        """What is trained beside the policy, new, each from a seed of its own."""
+        config, family = self.config, self.components.family
+        networks: dict[str, nn.Module] = {}
+        if Needs.FLOW in self.needs:
+            with global_seed(derived(config.seed, FLOW)):
+                networks["flow"] = family.flow_network(config.flow.widths).to(self.device)
+        if Needs.RESIDUAL in self.needs:
+            with global_seed(derived(config.seed, RESIDUAL)):
+                networks["residual"] = family.residual_network(config.residual.widths).to(self.device)
+        return networks
 
     # --- the run ---
 
@@ -169,25 +185,33 @@ class Trainer:
         train, parts = self.config.train, self.components
         plan = parts.rollout.plan(self.epoch, train.epochs, self.schedule.steps)
         everyone, prompts, seeds, first = self._draw(plan)
-        total = len(prompts) * self.schedule.steps
+        replayed = self.config.replay.trajectories // self.accelerator.num_processes
+        total = (len(prompts) + replayed) * self.schedule.steps
         sampler = evolve(self.sampler, tick=self._counter("sampling", total))
         trajectories = sampler.sample(prompts, seeds, plan, epoch=self.epoch, epochs=train.epochs, first=first)
-        mine = slice(first, first + len(prompts))
-        trajectories, figures = self._score(trajectories, mine)
-        seen = self._seen_by_all(trajectories, everyone)
+        trajectories, figures = self._score(trajectories, slice(first, first + len(prompts)))
+        mine = torch.arange(first, first + len(prompts), device=self.device)
+        seen_prompts = tuple(everyone)
+        if replayed:
+            again, ends, others = self._replay(trajectories, everyone, sampler)
+            trajectories, seen_prompts = joined([trajectories, again]), (*everyone, *ends.prompts)
+            mine = torch.cat([mine, len(everyone) + others])
+            figures["replayed/mean"] = float(ends.scores.mean())
+        if Needs.FLOW_PATH in self.needs:
+            trajectories = self.updater.evaluator.along_the_path(trajectories)
+        seen = self._seen_by_all(trajectories, len(prompts), seen_prompts)
         signals = parts.objective.prepare(seen)
-        selected = parts.rollout.select(seen, signals)
+        kept, selected = self._selected(seen, signals, len(everyone))
         if signals.values is not None:
             signals = evolve(signals, values=signals.values[mine])
-        chosen = pairs(selected[mine], plan.window)
-        figures |= self._update(trajectories, chosen, signals)
+        tick = partial(self._counter, "update")
+        figures |= self.updater.update(trajectories, selected[mine], plan.window, signals, tick)
         figures |= self.scorer.counted()
-        kept = self._sum(torch.tensor(float(selected[mine].sum()), device=self.device))
         return {
             **signals.metrics,  # first, so that the engine's own figures stay its own
             **figures,
             "trajectories": (self.epoch + 1) * len(everyone),
-            "kept": int(kept),
+            "kept": kept,
         }
 
     # --- sampling ---
@@ -210,6 +234,9 @@ class Trainer:
                     )
                 ],
             )
+        if (again := self.config.replay.trajectories) % accelerator.num_processes:
+            rule = f"it must be a multiple of the {accelerator.num_processes} processes"
+            raise ConfigError("run", [f"replay.trajectories: {again} cannot be divided; {rule}"])
         indices = self.prompt_sampler.take(train.trajectories // copies)
         everyone = [self.components.prompts[i] for i in indices for _ in range(copies)]
         mine = shard(range(len(everyone)), accelerator.process_index, accelerator.num_processes)
@@ -225,82 +252,42 @@ class Trainer:
             save_grid(shown, self.folder.path / "images" / f"epoch-{done:04d}.png", captions)
         return trajectories, figures
 
-    def _seen_by_all(self, trajectories: Trajectory, everyone: Sequence[Prompt]) -> Trajectory:
-        """The trajectories of all processes, as far as `prepare` and `select` may look."""
+    def _replay(
+        self, sampled: Trajectory, everyone: Sequence[Prompt], sampler: Sampler
+    ) -> tuple[Trajectory, Ends, Tensor]:
+        """This process's replayed trajectories; the images that those of all lead to; which of them are its own."""
+        gather, epoch = self.accelerator.gather, self.epoch
+        ends = (sampled.states[:, -1].contiguous(), sampled.clean, sampled.scores)
+        self.replay.add(everyone, *map(gather, ends))
+        draws = generator(derived(self.config.seed, REPLAY, epoch))
+        drawn = self.replay.draw(self.config.replay.trajectories, everyone, gather(sampled.group), draws)
+        mine = shard(range(len(drawn.prompts)), self.accelerator.process_index, self.accelerator.num_processes)
+        seeds = [derived(self.config.seed, REPLAY, epoch, i) for i in mine]
+        part = drawn.part(slice(mine[0], mine[-1] + 1))
+        again = sampler.retrace(part, seeds, epoch=sampled.epoch, epochs=sampled.epochs)
+        return again, drawn, torch.tensor(mine, device=self.device)
+
+    def _seen_by_all(self, trajectories: Trajectory, sampled: int, everyone: Sequence[Prompt]) -> Trajectory:
+        """The trajectories of all processes, as far as `prepare` and `select` may look; replayed ones come last."""
         if self.accelerator.num_processes == 1:
             return trajectories
-        fields = ["scores", "group", "branch", "log_prior", "log_pf_old", "log_pb"]
-        if trajectories.log_pf_reference is not None:
-            fields.append("log_pf_reference")
-        gathered = {name: self.accelerator.gather(getattr(trajectories, name)) for name in fields}
+        gathered: dict[str, Any] = {}
+        for name in ("scores", "group", "branch", "log_prior", "log_pf_old", "log_pb", *OPTIONAL):
+            values = getattr(trajectories, name)
+            if values is not None:
+                parts = (part for part in (values[:sampled], values[sampled:]) if len(part))
+                gathered[name] = torch.cat([self.accelerator.gather(part) for part in parts])
         return evolve(trajectories, prompts=tuple(everyone), **gathered)
 
-    # --- updating ---
-
-    def _shuffled(self, chosen: Pairs, turn: int) -> Pairs:
-        """The transitions of one pass, in a random order, at most `train.transitions` of all processes."""
-        seed = derived(self.config.seed, SHUFFLE, self.epoch, self.accelerator.process_index, *([turn] * (turn > 0)))
-        order = torch.randperm(len(chosen), generator=generator(seed)).to(self.device)
-        if limit := self.config.train.transitions:
-            order = order[: max(1, limit // self.accelerator.num_processes)]
-        return Pairs(chosen.sample[order], chosen.step[order])
-
-    def _update(self, trajectories: Trajectory, chosen: Pairs, signals: Signals) -> dict[str, Any]:
-        """The epoch's optimiser steps; each sees its share of the transitions, a micro-batch at a time."""
-        train = self.config.train
-        turns = [self._shuffled(chosen, turn) for turn in range(train.passes)]
-        trained = sum(map(len, turns))
-        potentials = None
-        if self.recorded and signals.beta != 0:
-            potentials = self.forward_looking.record(trajectories, Pairs.joined(turns))
-        sums: dict[str, Tensor] = {}
-        tick = self._counter("update", trained)
-        norms: dict[str, float] = {}
-        for share in (share for turn in turns for share in turn.shares(train.updates)):
-            count = self._sum(torch.tensor(float(len(share)), device=self.device))
-            if count == 0:
-                continue  # nothing was selected anywhere: no step
-            for batch in share.split(train.micro_batch) if len(share) else []:
-                transitions = self.evaluator.transitions(trajectories, batch, signals, potentials)
-                loss = self.components.objective.loss(transitions)
-                if loss.values.shape != (len(batch),):
-                    raise TrainingError(
-                        f"objective {self.config.objective.name!r} returned losses of shape "
-                        f"{tuple(loss.values.shape)} for {len(batch)} transitions; it must be one each"
-                    )
-                self.accelerator.backward(loss.values.sum() / count)
-                for name, value in {**loss.metrics, "loss": loss.values}.items():
-                    total = value.detach().float().mean() * len(batch)
-                    sums[name] = sums.get(name, torch.zeros((), device=self.device)) + total
-                tick(len(batch))
-            norms = self._step()
-        everywhere = float(self._sum(torch.tensor(float(trained), device=self.device)))
-        means = {name: float(self._sum(total)) / max(everywhere, 1.0) for name, total in sums.items()}
-        return {"loss": 0.0, **means, "transitions": int(everywhere), **norms}
-
-    def _step(self) -> dict[str, float]:
-        """One optimiser step from the gradients of all processes, clipped for each network by itself."""
-        norms = {}
-        for params in self.parameters.values():
-            for p in params:
-                if p.grad is None:
-                    p.grad = torch.zeros_like(p)
-                if self.accelerator.num_processes > 1:
-                    p.grad = self.accelerator.reduce(p.grad, "sum")
-        self.accelerator.unscale_gradients(self.optimiser)
-        limit = self.config.train.max_grad_norm or math.inf
-        for name, params in self.parameters.items():
-            norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
-            if not math.isfinite(norm) and self.accelerator.scaler is None:
-                raise TrainingError(
-                    f"epoch {self.epoch + 1}: the gradient of the {name} is {norm}; it must be finite; lower "
-                    "objective.beta or the learning rate and go on from the last checkpoint as a new run"
-                )
-            norms[f"grad_norm/{name}"] = norm
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        self.trained.stepped()
-        return norms
+    def _selected(self, seen: Trajectory, signals: Signals, sampled: int) -> tuple[int, Tensor]:
+        """How many of the sampled trajectories are trained on; and which of all, shape (b,): replayed ones all are."""
+        if sampled == len(seen.prompts):
+            selected = self.components.rollout.select(seen, signals)
+            return int(selected.sum()), selected
+        values = None if signals.values is None else signals.values[:sampled]
+        selected = self.components.rollout.select(seen.part(slice(sampled)), evolve(signals, values=values))
+        replayed = selected.new_ones(len(seen.prompts) - sampled)
+        return int(selected.sum()), torch.cat([selected, replayed])
 
     # --- evaluation ---
 
@@ -325,9 +312,8 @@ class Trainer:
         """Writes a checkpoint of this moment, between two epochs."""
         sections = {
             **self.trained.state(),
-            "optimizer": self.optimiser.state_dict(),
-            "flow": None if self.flow is None else self.flow.state_dict(),
-            "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
+            **self.updater.state(),
+            "replay": self.replay.state_dict(),
             "objective": self.components.objective.state_dict(),
             "rollout": getattr(self.components.rollout, "state_dict", dict)(),
             "prompts": self.prompt_sampler.state_dict(),
@@ -344,11 +330,8 @@ class Trainer:
     def _restore(self, checkpoint: Path) -> None:
         self.epoch, sections, before = checkpoints.load(checkpoint)
         self.trained.restore(sections)
-        self.optimiser.load_state_dict(sections["optimizer"])
-        if self.flow is not None:
-            self.flow.load_state_dict(sections["flow"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(sections["scaler"])
+        self.updater.restore(sections)
+        self.replay.load_state_dict(sections["replay"], self.device)
         self.components.objective.load_state_dict(sections["objective"])
         if sections["rollout"]:
             self.components.rollout.load_state_dict(sections["rollout"])  # type: ignore[attr-defined]
@@ -362,13 +345,6 @@ class Trainer:
         )
 
     # --- small ---
-
-    def _sum(self, value: Tensor) -> Tensor:
-        """A number summed over all processes."""
-        if self.accelerator.num_processes == 1:
-            return value
-        total: Tensor = self.accelerator.reduce(value, "sum")
-        return total
 
     def _counter(self, stage: str, total: int) -> Callable[[int], None]:
         done = 0

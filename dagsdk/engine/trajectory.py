@@ -31,6 +31,7 @@ class Trajectory:
     log_pf_reference: shape (b, T), of each transition under the reference, where an objective looks at it.
     outputs: the guided output at each state, shape (b, T, *latent), where an objective compares with it.
     denoised: the conditional x̂_0 at each state, shape (b, T, *latent), where potentials are recorded.
+    log_flow, potential: shape (b, T + 1), of every state, where an objective looks at the flow along the whole path.
     scores: rewards of the images, shape (b,), float32, on their scales and weighted; zeros until they are scored.
     scales: of the rewards that are normalised, for these b trajectories.
     epoch, epochs: e counted from 0, and E.
@@ -49,6 +50,8 @@ class Trajectory:
     log_pf_reference: Tensor | None = None
     outputs: Tensor | None = None
     denoised: Tensor | None = None
+    log_flow: Tensor | None = None
+    potential: Tensor | None = None
     scores: Tensor
     scales: Scales = Factory(dict)
     epoch: int = 0
@@ -62,8 +65,37 @@ class Trajectory:
         """T."""
         return self.log_pf_old.shape[1]
 
+    def part(self, rows: slice) -> Trajectory:
+        """The trajectories in these rows."""
+        changes: dict[str, Any] = {
+            "prompts": self.prompts[rows],
+            "seeds": self.seeds[rows],
+            "conditioning": {name: tensor[rows] for name, tensor in self.conditioning.items()},
+        }
+        changes |= {name: tensor[rows] for name, tensor in _tensors(self).items()}
+        return evolve(self, **changes)
+
     def scored(self, scores: Tensor, scales: Scales) -> Trajectory:
         return evolve(self, scores=scores, scales=scales)
+
+
+@frozen(kw_only=True, eq=False)
+class Ends:
+    """n images that trajectories lead to.
+
+    prompts: n of them. group, branch: as of trajectories. terminal, clean: shape (n, *latent). scores: shape (n,).
+    """
+
+    prompts: tuple[Prompt, ...]
+    group: Tensor
+    branch: Tensor
+    terminal: Tensor
+    clean: Tensor
+    scores: Tensor
+
+    def part(self, rows: slice) -> Ends:
+        tensors = {name: getattr(self, name)[rows] for name in ("group", "branch", "terminal", "clean", "scores")}
+        return Ends(prompts=self.prompts[rows], **tensors)
 
 
 def joined(parts: Sequence[Trajectory]) -> Trajectory:
@@ -74,10 +106,13 @@ def joined(parts: Sequence[Trajectory]) -> Trajectory:
         "seeds": tuple(seed for part in parts for seed in part.seeds),
         "conditioning": concatenate([part.conditioning for part in parts]),
     }
-    for attribute in fields(Trajectory):
-        if isinstance(getattr(first, attribute.name), Tensor):
-            changes[attribute.name] = torch.cat([getattr(part, attribute.name) for part in parts])
+    changes |= {name: torch.cat([getattr(part, name) for part in parts]) for name in _tensors(first)}
     return evolve(first, **changes)
+
+
+def _tensors(trajectories: Trajectory) -> dict[str, Tensor]:
+    found = ((attribute.name, getattr(trajectories, attribute.name)) for attribute in fields(Trajectory))
+    return {name: value for name, value in found if isinstance(value, Tensor)}
 
 
 @frozen(eq=False)
@@ -115,3 +150,19 @@ def pairs(selected: Tensor, window: tuple[int, int]) -> Pairs:
     samples = selected.nonzero().squeeze(-1)
     steps = torch.arange(*window, device=selected.device)
     return Pairs(samples.repeat_interleave(len(steps)), steps.repeat(len(samples)))
+
+
+def stratified(selected: Tensor, window: tuple[int, int], strata: int, draws: torch.Generator) -> Pairs:
+    """Of every selected trajectory the last step in [first, end), and one from each of equal parts of those before it.
+
+    selected: shape (b,), bool. strata: number of parts; where there are fewer steps, each is a part.
+    draws: a CPU generator.
+    """
+    first, last = window[0], window[1] - 1
+    samples = selected.nonzero().squeeze(-1)
+    count = min(strata, last - first)
+    bounds = first + torch.arange(count + 1) * (last - first) // max(count, 1)
+    widths = bounds.diff()
+    drawn = bounds[:-1] + (torch.rand(len(samples), count, generator=draws) * widths).long().clamp(max=widths - 1)
+    steps = torch.cat([drawn, torch.full((len(samples), 1), last)], 1).to(selected.device)
+    return Pairs(samples.repeat_interleave(count + 1), steps.flatten())

@@ -51,6 +51,12 @@ class Family(Protocol):
         widths: of its blocks, from the input inwards.
         """
 
+    def residual_network(self, widths: Sequence[int], /) -> nn.Module:
+        """A new network (x_t, t, conditioning) → (n, *latent_shape), whose output starts at zero.
+
+        widths: of its blocks, from the input inwards.
+        """
+
     def frozen_modules(self) -> Sequence[nn.Module]:
         """The networks besides the trained one, which the engine moves, casts and freezes."""
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dagsdk.errors import ModelError
 from dagsdk.families.conditioning import Conditioning
 from dagsdk.families.unet_flow import UNetFlow
+from dagsdk.families.unet_residual import UNetResidual
 from dagsdk.process.path import GaussianPath, VariancePreserving
 from dagsdk.process.prediction import Prediction
 from dagsdk.specs import BuildContext
@@ -110,6 +111,10 @@ class StableDiffusion:
     def flow_network(self, widths: Sequence[int], /) -> nn.Module:
         unet = self.pipeline.unet
         return UNetFlow(self.latent_shape[0], unet.config.cross_attention_dim, widths)
+
+    def residual_network(self, widths: Sequence[int], /) -> nn.Module:
+        unet = self.pipeline.unet
+        return UNetResidual(self.latent_shape[0], unet.config.cross_attention_dim, widths)
 
     def frozen_modules(self) -> Sequence[nn.Module]:
         return (self.pipeline.vae, self.pipeline.text_encoder)

@@ -35,7 +35,7 @@ class UNetFlow(nn.Module):
                 "out_channels": outer,
                 "temb_channels": time_width,
                 "num_layers": 1,
-                "resnet_groups": _groups(inner, outer),
+                "resnet_groups": groups_of(inner, outer),
                 "add_downsample": not innermost,
             }
             self.blocks.append(
@@ -45,7 +45,7 @@ class UNetFlow(nn.Module):
                     **common, num_attention_heads=max(1, outer // 32), cross_attention_dim=embedding
                 )
             )
-        self.norm = nn.GroupNorm(_groups(widths[-1]), widths[-1])
+        self.norm = nn.GroupNorm(groups_of(widths[-1]), widths[-1])
         self.head = nn.Linear(widths[-1], 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -62,7 +62,7 @@ class UNetFlow(nn.Module):
         return log_flow.squeeze(-1).float()
 
 
-def _groups(*channels: int) -> int:
+def groups_of(*channels: int) -> int:
     """The most groups, up to 32, that divide all of these and leave each at least two channels.
 
     A group of one channel would have nothing to normalise in a batch of one whose latents have shrunk to 1 × 1.

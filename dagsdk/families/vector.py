@@ -62,6 +62,18 @@ class MLPFlow(nn.Module):
         return y.squeeze(-1)
 
 
+class MLPResidual(nn.Module):
+    """The residual network of vectors: (x_t, t, conditioning) → x_t's shape, zero at first."""
+
+    def __init__(self, dimension: int, width: int) -> None:
+        super().__init__()
+        self.network = MLP(dimension, dimension, width, zero=True)
+
+    def forward(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        y: Tensor = self.network(x_t, t)
+        return y
+
+
 def log_snr_path(log_snr: tuple[float, float]) -> VariancePreserving:
     """A variance-preserving path whose log α²/σ² rises linearly from the first (noisy) to the second (clean)."""
     noisy, clean = log_snr
@@ -129,6 +141,9 @@ class Vector:
 
     def flow_network(self, widths: Sequence[int], /) -> nn.Module:
         return MLPFlow(self.latent_shape[0], widths[0])
+
+    def residual_network(self, widths: Sequence[int], /) -> nn.Module:
+        return MLPResidual(self.latent_shape[0], widths[0])
 
     def frozen_modules(self) -> Sequence[nn.Module]:
         return ()

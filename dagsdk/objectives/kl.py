@@ -40,7 +40,7 @@ class KL(FlowObjective):
         super().__init__(self.kl, DAG_KL_NEEDS)
 
     def loss(self, batch: Transitions, /) -> Loss:
-        delta = residual(batch, batch.log_pf.detach())
+        delta = residual(batch, batch.log_pf.detach(), self.options.next_flow_gradient)
         # A = sg[log F(x_t') + log p_B - log p_F - log F(x_t)], the negative residual.
         advantage = leave_one_out(-delta.detach()).clamp(-self.kl.advantage_clip, self.kl.advantage_clip)
         log_ratio = batch.log_pf - required(batch.log_pf_old, "log_pf_old")

@@ -19,12 +19,15 @@ class DetailedBalanceOptions:
     beta_warmup: share of the epochs over which β rises linearly from 0; 0 means β from the start.
     forward_looking: whether the flow of a state contains the reward at its x̂_0, as in the paper; without it the
         flow network has to learn all of log F, and no state on the way is scored.
+    next_flow_gradient: share of its gradient that log F(x_t') receives; 1 is the paper's loss, whose square holds the
+        spread of δ as well as its mean and so flattens log F, and less of it flattens less; at 0 training may diverge.
     regulariser: λ of λ · mean((output - output at sampling)²); 0 switches it off, and its cost.
     """
 
     beta: float = field(default=100.0, validator=gt(0))
     beta_warmup: float = field(default=0.5, validator=and_(ge(0), le(1)))
     forward_looking: bool = True
+    next_flow_gradient: float = field(default=1.0, validator=and_(ge(0), le(1)))
     regulariser: float = field(default=1.0, validator=ge(0))
 
 
@@ -40,3 +43,9 @@ class KLOptions(DetailedBalanceOptions):
     kappa: float = field(default=1.0, validator=gt(0))
     clip_range: float = field(default=1e-4, validator=gt(0))
     advantage_clip: float = field(default=5.0, validator=gt(0))
+
+
+def unneeded(options: DetailedBalanceOptions) -> frozenset[Needs]:
+    """What is switched off is not asked for, so that the engine keeps no outputs, and scores no states."""
+    unused = set() if options.regulariser else {Needs.OUTPUT_GAP}
+    return frozenset(unused if options.forward_looking else unused | {Needs.FORWARD_LOOKING})

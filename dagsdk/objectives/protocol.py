@@ -33,7 +33,15 @@ class Needs(Enum):
     REFERENCE_PATH = "reference-path"
     """`Trajectories.log_pf_reference`, from such a pass at every step of the sampling."""
     REWARD_GRADIENT = "reward-gradient"
-    """`reward_gradient`; every reward of the run must be differentiable."""
+    """`reward_gradient` and `reward_gradient_next`; every reward of the run must be differentiable."""
+    FLOW_PATH = "flow-path"
+    """`Trajectories.log_flow` and `Trajectories.potential`, at every state of the trajectories (needs FLOW)."""
+    SCORES = "scores"
+    """`score_next` and `score_next_reference`: gradients of the transition's log-density in the state it leads to."""
+    BACKWARD_SCORES = "backward-scores"
+    """`score` and `score_reference`: the same in the state that it begins with."""
+    RESIDUAL = "residual"
+    """A network g_φ of the latent's shape is trained: `residual`, `residual_next`."""
     GROUPS = "groups"
     """Several images a prompt, so that they can be compared."""
 
@@ -73,6 +81,17 @@ class Trajectories(Protocol):
         """Shape (b, T): log p_F of the reference, where REFERENCE_PATH is needed."""
 
     @property
+    def log_flow(self) -> Tensor | None:
+        """Shape (b, T + 1): log F̃ of the flow network at each state, 0 at the end, where FLOW_PATH is needed."""
+
+    @property
+    def potential(self) -> Tensor | None:
+        """Shape (b, T + 1): the score at the end and, where FORWARD_LOOKING is needed too, at each state's x̂_0; else 0.
+
+        log F(x_k) = log_flow + β · potential, at the end as well.
+        """
+
+    @property
     def epoch(self) -> int: ...
 
     @property
@@ -96,7 +115,9 @@ class Signals:
 
 @frozen(kw_only=True)
 class Transitions:
-    """n transitions x_t → x_t', any mix of samples and steps; each tensor (but one) has shape (n,).
+    """n transitions x_t → x_t', any mix of samples and steps.
+
+    Of shape (n,):
 
     log_pf: log p_F(x_t' | x_t) of the current policy, with gradient.
     log_pb: log p_B(x_t | x_t') of the noising kernel.
@@ -110,8 +131,15 @@ class Transitions:
     reference_gap: mean over the latent of (output - output of the reference)², with gradient.
     reference_kl: KL(p_F ‖ p_F of the reference), reduced over the latent like log-densities, with gradient.
     log_pf_reference: log p_F of the reference.
-    reward_gradient: ∇ r(decode(x̂_0(x_t)), c) with respect to the conditional x̂_0, raw and without gradient; the
-        one field of another shape: (n, *latent), float32.
+    signal_level, signal_level_next: ᾱ = α² of both states' times, filled with `reward_gradient`.
+
+    Of shape (n, *latent), float32:
+
+    reward_gradient, reward_gradient_next: ∇ r(decode(x̂_0(x)), c) with respect to the state x = x_t and x = x_t', raw
+        and without gradient; at the end of a trajectory that of r(x_0).
+    score_next, score_next_reference: ∇_{x_t'} log p_F(x_t' | x_t), with gradient, and that of the reference.
+    score, score_reference: ∇_{x_t} log p_F(x_t' | x_t) and that of the reference, both without gradient.
+    residual, residual_next: g_φ(x_t, t, c), g_φ(x_t', t', c), with gradient.
 
     Those that the objective does not need are None.
     """
@@ -129,7 +157,16 @@ class Transitions:
     reference_gap: Tensor | None = None
     reference_kl: Tensor | None = None
     log_pf_reference: Tensor | None = None
+    signal_level: Tensor | None = None
+    signal_level_next: Tensor | None = None
     reward_gradient: Tensor | None = None
+    reward_gradient_next: Tensor | None = None
+    score_next: Tensor | None = None
+    score_next_reference: Tensor | None = None
+    score: Tensor | None = None
+    score_reference: Tensor | None = None
+    residual: Tensor | None = None
+    residual_next: Tensor | None = None
 
 
 @frozen(kw_only=True)

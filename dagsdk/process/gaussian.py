@@ -30,6 +30,10 @@ class Gaussian:
     std: Tensor
     checked: bool = field(default=False, kw_only=True)
 
+    def score(self, x: Tensor) -> Tensor:
+        """∇_x log N(x; mean, std²) = -(x - mean) / std² at states x of mean's shape: that shape, float32 or wider."""
+        return -(widen(x) - self.mean) / self.std.square()
+
     def log_prob(self, x: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Log-density at states x of shape (b, ...), over their dimensions: shape (b,), float32 or wider.
 

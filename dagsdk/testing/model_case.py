@@ -23,6 +23,8 @@ from dagsdk.testing.check import ContractError, require
 
 LORA = LoraConfig(rank=2)
 """The adapter that models are tried with."""
+BESIDE = ("flow", "residual")
+"""The networks that are trained beside a model's own: what its verbs are called before `_network`."""
 
 
 @define(eq=False, kw_only=True)
@@ -31,7 +33,7 @@ class ModelCase(Case):
 
     steps: transitions of the chain.
     texts: n of them, at least two, not all alike.
-    widths: of the flow network's blocks.
+    widths: of the blocks of the networks beside it.
     tolerance: how far results for one row may differ, absolutely and relatively, when it comes in other company.
     """
 
@@ -97,18 +99,26 @@ class ModelCase(Case):
         with torch.no_grad():
             return self.decode()
 
-    @cached_property
-    def flow(self) -> nn.Module:
-        """A flow network whose weights are noisy, as those of new ones may be zero."""
-        with global_seed(2):
-            network: nn.Module = self.built.flow_network(self.widths).to(self.device)
-        for seed, parameter in enumerate(network.parameters()):
-            parameter.data += 0.1 * self.normal(parameter.shape, seed)
+    def new(self, name: str) -> nn.Module:
+        """A new network of those beside the model's own."""
+        network: nn.Module = getattr(self.built, f"{name}_network")(self.widths)
         return network
 
-    def log_flow(self, index: Tensor | slice = slice(None)) -> Tensor:
+    @cached_property
+    def beside(self) -> dict[str, nn.Module]:
+        """Those networks with noisy weights, as those of new ones may be zero."""
+        made = {}
+        for name in BESIDE:
+            with global_seed(2):
+                made[name] = self.new(name).to(self.device)
+            for seed, parameter in enumerate(made[name].parameters()):
+                parameter.data += 0.1 * self.normal(parameter.shape, seed)
+        return made
+
+    def estimate(self, name: str, index: Tensor | slice = slice(None), network: nn.Module | None = None) -> Tensor:
+        """What such a network, by default the noisy one, makes of these rows."""
         with self.autocast():
-            return tensor(self, "the flow network", self.flow(*self.rows(index)))
+            return tensor(self, f"the {name} network", (network or self.beside[name])(*self.rows(index)))
 
     @cached_property
     def adapted(self) -> Adapted:

@@ -1,8 +1,7 @@
-"""The contract of models, continued: the network that is trained, its adapter, its flow network, and their files."""
+"""The contract of models, continued: the network that is trained, its adapter, those beside it, and their files."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +13,7 @@ from dagsdk.engine.lora import Adapter
 from dagsdk.engine.seeds import global_seed
 from dagsdk.families.protocol import Family
 from dagsdk.testing.check import ContractError, require
-from dagsdk.testing.model_case import LORA, ModelCase, company, require_finite, require_gradient
+from dagsdk.testing.model_case import BESIDE, LORA, ModelCase, company, require_finite, require_gradient
 
 
 def check_predictions_have_the_states_shape(case: ModelCase) -> None:
@@ -205,63 +204,76 @@ def _require_readable(case: ModelCase, what: str, path: Path) -> None:
         ) from error
 
 
-def check_flow_networks_are_new(case: ModelCase) -> None:
-    """Each call of flow_network gives a module with weights of its own."""
-    made = [case.built.flow_network(case.widths) for _ in range(2)]
-    require(
-        all(isinstance(network, nn.Module) and list(network.parameters()) for network in made),
-        f"{case.name}: flow_network returned {made[0]!r:.80}; it must be a torch.nn.Module with weights",
-    )
-    first, second = ({id(weight) for weight in network.parameters()} for network in made)
+def check_networks_beside_it_are_new(case: ModelCase) -> None:
+    """Each call of flow_network and residual_network gives a module with weights of its own."""
     taken = {id(weight) for weight in case.built.network.parameters()}
+    for name in BESIDE:
+        made = [case.new(name) for _ in range(2)]
+        sound = all(isinstance(network, nn.Module) and list(network.parameters()) for network in made)
+        rule = "it must be a torch.nn.Module with weights"
+        require(sound, f"{case.name}: {name}_network returned {made[0]!r:.80}; {rule}")
+        first, second = ({id(weight) for weight in network.parameters()} for network in made)
+        rule = f"{name} networks share weights with one another or with the trained network; make new ones"
+        require(first.isdisjoint(second) and taken.isdisjoint(first), f"{case.name}: {rule}")
+
+
+def check_a_seed_makes_the_networks_beside_it(case: ModelCase) -> None:
+    """Under one seed of torch's global generator flow and residual networks have the same weights."""
+    for name in BESIDE:
+        with global_seed(5):
+            first = case.new(name).state_dict()
+        with global_seed(5):
+            second = case.new(name).state_dict()
+        alike = first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+        require(
+            alike,
+            f"{case.name}: {name} networks differ under the same seed; draw their weights from torch's global "
+            "generator, as torch.nn's own layers do",
+        )
+
+
+def check_one_estimate_a_state(case: ModelCase) -> None:
+    """Of each state, alone or not, the flow network gives a number, the residual one its shape: finite float32."""
+    for name, shape in zip(BESIDE, ((), case.built.latent_shape), strict=True):
+        for count in (len(case.states), 1):
+            found, expected = case.estimate(name, slice(count)).detach(), (count, *shape)
+            require(
+                tuple(found.shape) == expected and found.dtype == torch.float32,
+                f"{case.name}: the {name} network returned {found.dtype} of shape {tuple(found.shape)} for {count} "
+                f"states; it must be torch.float32 of shape {expected}",
+            )
+            require_finite(case, f"the {name} network", found, "see how times enter it")
+
+
+def check_estimates_are_row_by_row(case: ModelCase) -> None:
+    """The flow and the residual of a state do not depend on the other states of its batch."""
+    with torch.no_grad():
+        for name in BESIDE:
+            estimates = case.estimate(name)
+            for row, index in company(case):
+                require(
+                    case.close(case.estimate(name, index)[row], estimates[row]),
+                    f"{case.name}: the {name} network gives state {row} another {name} among other states; row i must "
+                    "depend on row i only: no normalisation over the batch",
+                )
+
+
+def check_residuals_start_at_zero(case: ModelCase) -> None:
+    """A new residual network returns zeros."""
+    found = case.estimate("residual", network=case.new("residual").to(case.device))
     require(
-        first.isdisjoint(second) and taken.isdisjoint(first),
-        f"{case.name}: flow networks share weights with one another or with the trained network; make new ones",
+        not found.count_nonzero(),
+        f"{case.name}: a new residual network returns up to {float(found.detach().abs().max()):g}; it must return "
+        "zeros, since nothing is known before training: set weight and bias of its last layer to 0",
     )
 
 
-def check_a_seed_makes_a_flow_network(case: ModelCase) -> None:
-    """Under one seed of torch's global generator flow networks have the same weights."""
-    states = []
-    for _ in range(2):
-        with global_seed(5):
-            states.append(case.built.flow_network(case.widths).state_dict())
-    for first, second in pairwise(states):
-        require(
-            first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first),
-            f"{case.name}: flow networks differ under the same seed; draw their weights from torch's global generator, "
-            "as torch.nn's own layers do",
-        )
-
-
-def check_one_flow_a_state(case: ModelCase) -> None:
-    """The flow network gives n states n finite float32 numbers, and one state one."""
-    for count in (len(case.states), 1):
-        flow = case.log_flow(slice(count)).detach()
-        require(
-            tuple(flow.shape) == (count,) and flow.dtype == torch.float32,
-            f"{case.name}: the flow network returned {flow.dtype} of shape {tuple(flow.shape)} for {count} states; it "
-            f"must be torch.float32 of shape ({count},)",
-        )
-        require_finite(case, "the flow network", flow, "see how times enter it")
-
-
-def check_flows_are_estimated_row_by_row(case: ModelCase) -> None:
-    """The flow of a state does not depend on the other states of its batch."""
-    with torch.no_grad():
-        flows = case.log_flow()
-        for row, index in company(case):
-            require(
-                case.close(case.log_flow(index)[row], flows[row]),
-                f"{case.name}: the flow network gives state {row} another flow among other states; row i must depend "
-                "on row i only: no normalisation over the batch",
-            )
-
-
-def check_flow_networks_can_be_trained(case: ModelCase) -> None:
-    """A gradient flows from flows to the flow network's weights."""
+def check_networks_beside_it_can_be_trained(case: ModelCase) -> None:
+    """A gradient flows from flows and residuals to the weights of their networks."""
     hint = "do not detach on the way, and leave its weights trainable"
-    require_gradient(case, "the flow network", case.log_flow(), list(case.flow.parameters()), hint)
+    for name in BESIDE:
+        weights = list(case.beside[name].parameters())
+        require_gradient(case, f"the {name} network", case.estimate(name), weights, hint)
 
 
 NETWORK_CHECKS = (
@@ -279,9 +291,10 @@ NETWORK_CHECKS = (
     check_an_adapter_comes_back,
     check_a_network_comes_back,
     check_files_are_safetensors,
-    check_flow_networks_are_new,
-    check_a_seed_makes_a_flow_network,
-    check_one_flow_a_state,
-    check_flows_are_estimated_row_by_row,
-    check_flow_networks_can_be_trained,
+    check_networks_beside_it_are_new,
+    check_a_seed_makes_the_networks_beside_it,
+    check_one_estimate_a_state,
+    check_estimates_are_row_by_row,
+    check_residuals_start_at_zero,
+    check_networks_beside_it_can_be_trained,
 )

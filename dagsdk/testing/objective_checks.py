@@ -10,7 +10,7 @@ from dagsdk.testing.check import NotApplicable, require
 from dagsdk.testing.component_checks import COMPONENT_CHECKS
 from dagsdk.testing.objective_case import ObjectiveCase, gradients, shown
 from dagsdk.testing.signal_checks import SIGNAL_CHECKS
-from dagsdk.testing.trajectories import EVERYTHING, FAR, TRAINED, changed, finite, same, tensors, undeclared
+from dagsdk.testing.trajectories import EVERYTHING, FAR, FILLED, TRAINED, changed, finite, same, tensors, undeclared
 
 __all__ = ["OBJECTIVE_CHECKS", "ObjectiveCase"]
 
@@ -18,23 +18,35 @@ __all__ = ["OBJECTIVE_CHECKS", "ObjectiveCase"]
 
 
 def check_needs_are_declared(case: ObjectiveCase) -> None:
-    """It is an objective, and needs no more than its record says."""
+    """It is an objective, and needs no more than its record says of these options."""
     require(
         isinstance(case.built, Objective),
         f"{case.name}: build returned {type(case.built).__name__}, which is no objective; it must have needs, "
         "prepare, loss, state_dict and load_state_dict",
     )
-    needs = case.built.needs
+    needs, unneeded = case.built.needs, case.spec.unneeded(case.structured)
+    for name, found in (("needs", needs), ("unneeded", unneeded)):
+        require(
+            isinstance(found, frozenset) and all(isinstance(need, Needs) for need in found),
+            f"{case.name} has {name} {found!r}; they must be a frozenset of `Needs`",
+        )
+    more = _names(needs - case.spec.needs)
+    require(not more, f"{case.name} needs {more}, which its ObjectiveSpec does not; declare it in `needs`")
+    more = _names(needs & unneeded)
     require(
-        isinstance(needs, frozenset) and all(isinstance(need, Needs) for need in needs),
-        f"{case.name} has needs {needs!r}; they must be a frozenset of `Needs`",
+        not more,
+        f"{case.name} needs {more}, which its ObjectiveSpec says it does without; `unneeded` must give what the built "
+        "objective leaves out with the same options",
     )
-    more = sorted(need.name for need in needs - case.spec.needs)
-    require(not more, f"{case.name} needs {', '.join(more)}, which its ObjectiveSpec does not; declare it in `needs`")
-    require(
-        Needs.FLOW in needs or Needs.FORWARD_LOOKING not in needs,
-        f"{case.name} needs FORWARD_LOOKING without FLOW; there is no flow to add the reward to: ask for both",
-    )
+    for need in {Needs.FORWARD_LOOKING, Needs.FLOW_PATH} & needs:
+        require(
+            Needs.FLOW in needs,
+            f"{case.name} needs {need.name} without FLOW; there is no flow to add to or to look at: ask for both",
+        )
+
+
+def _names(needs: frozenset[Needs]) -> str:
+    return ", ".join(sorted(need.name for need in needs))
 
 
 def check_only_what_it_needs_is_read(case: ObjectiveCase) -> None:
@@ -181,15 +193,19 @@ def check_something_is_trained(case: ObjectiveCase) -> None:
     )
 
 
-def check_the_flow_is_trained(case: ObjectiveCase) -> None:
-    """Where a flow is needed, the gradient reaches it."""
-    if Needs.FLOW not in case.prepared[0].needs:
-        raise NotApplicable("it needs no flow")
-    require(
-        {"log_flow", "log_flow_next"} & set(_reached(case)),
-        f"{case.name} needs FLOW, and its losses have no gradient in log_flow or log_flow_next; train the flow, or "
-        "do not ask for it",
-    )
+def check_networks_beside_the_policy_are_trained(case: ObjectiveCase) -> None:
+    """Where a flow or a residual network is needed, the gradient reaches it."""
+    needed = [need for need in (Needs.FLOW, Needs.RESIDUAL) if need in case.prepared[0].needs]
+    if not needed:
+        raise NotApplicable("it needs no flow and no residual")
+    reached = set(_reached(case))
+    for need in needed:
+        here, there = FILLED[need]
+        require(
+            {here, there} & reached,
+            f"{case.name} needs {need.name}, and its losses have no gradient in {here} or {there}; train the network, "
+            "or do not ask for it",
+        )
 
 
 def check_nothing_undeclared_is_trained(case: ObjectiveCase) -> None:
@@ -217,7 +233,7 @@ OBJECTIVE_CHECKS = (
     check_transitions_are_left_as_they_were,
     check_metrics_are_figures,
     check_something_is_trained,
-    check_the_flow_is_trained,
+    check_networks_beside_the_policy_are_trained,
     check_nothing_undeclared_is_trained,
     *SIGNAL_CHECKS,
 )

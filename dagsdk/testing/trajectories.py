@@ -21,15 +21,41 @@ FILLED: Mapping[Needs, tuple[str, ...]] = {
     Needs.OUTPUT_GAP: ("output_gap",),
     Needs.REFERENCE: ("reference_gap", "reference_kl", "log_pf_reference"),
     Needs.REFERENCE_PATH: (),
-    Needs.REWARD_GRADIENT: ("reward_gradient",),
+    Needs.REWARD_GRADIENT: ("reward_gradient", "reward_gradient_next", "signal_level", "signal_level_next"),
+    Needs.SCORES: ("score_next", "score_next_reference"),
+    Needs.BACKWARD_SCORES: ("score", "score_reference"),
+    Needs.RESIDUAL: ("residual", "residual_next"),
+    Needs.FLOW_PATH: (),
     Needs.GROUPS: (),
 }
 """The fields of `Transitions` that are filled for each need; the others always are."""
 
-TRAINED = ("log_pf", "log_flow", "log_flow_next", "output_gap", "reference_gap", "reference_kl")
+TRAINED = (
+    "log_pf",
+    "log_flow",
+    "log_flow_next",
+    "output_gap",
+    "reference_gap",
+    "reference_kl",
+    "score_next",
+    "residual",
+    "residual_next",
+)
 """The fields of `Transitions` through which a network is trained."""
 
 EVERYTHING = frozenset(Needs)
+OF_STATES = (
+    "reward_gradient",
+    "reward_gradient_next",
+    "score_next",
+    "score_next_reference",
+    "score",
+    "score_reference",
+    "residual",
+    "residual_next",
+)
+"""The fields of `Transitions` of shape (n, *latent)."""
+LATENT = (4, 2, 2)
 LARGE = 1e4  # far more than a log-density a dimension, or β times a reward, comes to
 FAR = 50.0  # how far a log-density moves at most: exp(50) is 5e21, which float32 holds, unlike its square
 
@@ -46,6 +72,8 @@ class Sampled:
     log_pf_old: Tensor
     log_pb: Tensor
     log_pf_reference: Tensor
+    log_flow: Tensor
+    potential: Tensor
     epoch: int = 0
     epochs: int = 10
 
@@ -88,8 +116,10 @@ def trajectories(
     if large:
         log_pf, log_pb = (_large(b, steps, generator=generator) for _ in range(2))
         scores, log_reference = 100 * scores, log_pf + log_reference
-    for density in (log_pf, log_pb, log_reference):  # what a branch shares
-        density[:, :branch_step] = density[branch * branches, :branch_step]
+    log_flow = (LARGE if large else 1) * torch.randn(b, steps, generator=generator)
+    potential = (100 if large else 1) * torch.randn(b, steps, generator=generator)
+    for shared in (log_pf, log_pb, log_reference, log_flow, potential):  # what a branch shares
+        shared[:, :branch_step] = shared[branch * branches, :branch_step]
     log_prior = log_prior[branch * branches] if branch_step else log_prior
     texts = [PROMPTS[i % len(PROMPTS)].text + (f" {i}" if i >= len(PROMPTS) else "") for i in range(prompts)]
     group = branch // images_per_prompt
@@ -102,6 +132,8 @@ def trajectories(
         log_pf_old=log_pf.to(device),
         log_pb=log_pb.to(device),
         log_pf_reference=log_reference.to(device),
+        log_flow=torch.cat([log_flow, torch.zeros(b, 1)], 1).to(device),
+        potential=torch.cat([potential, scores[:, None]], 1).to(device),
         epoch=epoch,
         epochs=epochs,
     )
@@ -134,9 +166,13 @@ def transitions(
     went = [moved * (2 * torch.rand(n, generator=generator) - 1) for _ in range(2)]
     if not large:
         went[0] = went[0] * (torch.rand(n, generator=generator) < 0.5)
-    gradient = torch.randn(n, 4, 2, 2, generator=generator) * (LARGE if large else 1)
+    of_states = {
+        name: (torch.randn(n, *LATENT, generator=generator) * (LARGE if large else 1)).to(of.scores.device)
+        for name in OF_STATES
+    }
+    signal_level = torch.rand(n, generator=generator).to(of.scores.device)
     device = of.scores.device
-    sample, step, gradient = sample.to(device), step.to(device), gradient.to(device)
+    sample, step = sample.to(device), step.to(device)
     log_flow, log_flow_next, other_reward = (tensor.to(device) for tensor in drawn)
     drift, away = (tensor.to(device) for tensor in went)
     is_last = step == of.log_pb.shape[1] - 1
@@ -156,7 +192,9 @@ def transitions(
         "reference_gap": away.square(),
         "reference_kl": away.square() / 2,
         "log_pf_reference": old + drift + away,
-        "reward_gradient": gradient,
+        "signal_level": signal_level,
+        "signal_level_next": signal_level.sqrt(),
+        **of_states,
     }
     unfilled = undeclared(needs)
     return Transitions(

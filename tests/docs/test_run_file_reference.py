@@ -26,6 +26,8 @@ SECTIONS: dict[str, type] = {
     "`[rollout]`": schema.RolloutConfig,
     "`[forward_looking]`": schema.ForwardLookingConfig,
     "`[flow]`": schema.FlowConfig,
+    "`[residual]`": schema.ResidualConfig,
+    "`[replay]`": schema.ReplayConfig,
     "`[train]`": schema.TrainConfig,
     "`[evaluate]`": schema.EvaluateConfig,
     "`[checkpoint]`": schema.CheckpointConfig,

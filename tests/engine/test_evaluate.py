@@ -104,19 +104,31 @@ def test_reward_gradients_are_those_of_the_score(bench) -> None:
     t = b.trajectories()
     chosen = everything(t)
     seen = b.evaluator(frozenset({Needs.REWARD_GRADIENT})).transitions(t, chosen, Signals(), None)
-    gradient = seen.reward_gradient
-    assert gradient.shape == (len(chosen), 4, 4, 4)
-    assert not gradient.requires_grad
-    # along the gradient, a small step changes the score by its squared length
-    clean = chosen.of(t.denoised)
-    looking = b.evaluator().forward_looking
+    inner = ~seen.is_last
+    for name in ("reward_gradient", "reward_gradient_next"):
+        gradient = getattr(seen, name)
+        assert gradient.shape == (len(chosen), 4, 4, 4) and not gradient.requires_grad
+    # what a transition leads to is what the next one begins with
+    torch.testing.assert_close(seen.reward_gradient_next[inner], seen.reward_gradient[seen.step > 0])
+    # along the gradient, a small step changes the score of x̂_0 by its squared length
+    looking, conditions = b.evaluator().forward_looking, chosen.conditioning(t)
+    times = b.schedule.times[chosen.step]
+
+    def score(states: torch.Tensor) -> torch.Tensor:
+        output = b.policy.conditional_output(states, times, conditions)
+        return looking.score(b.policy.clean_state(output, states, times)[0], t, chosen.sample)
+
+    gradient, x_t = seen.reward_gradient, chosen.of(t.states)
     with torch.no_grad():
-        step = 1.0
-        above, below = (looking.score(clean + sign * step * gradient, t, chosen.sample) for sign in (1, -1))
-        rise = (above - below) / 2
-    expected = step * gradient.flatten(1).square().sum(1)
-    assert torch.allclose(rise, expected, rtol=0.1)
-    assert expected.min() > 1e-5
+        rise = (score(x_t + 0.1 * gradient) - score(x_t - 0.1 * gradient)) / 0.2
+    squared = gradient.flatten(1).square().sum(1)
+    torch.testing.assert_close(rise, squared, rtol=0.02, atol=1e-5)
+    assert squared.min() > 1e-5
+    # and at the end that of the image itself
+    last, ends = seen.is_last, chosen.of(t.states, 1)
+    images = ends[last].requires_grad_()
+    (whole,) = torch.autograd.grad(looking.score(images, t, chosen.sample[last]).sum(), images)
+    torch.testing.assert_close(seen.reward_gradient_next[last], whole)
 
 
 def test_a_reward_without_a_gradient_is_an_error(bench) -> None:

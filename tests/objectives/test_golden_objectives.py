@@ -137,3 +137,13 @@ def test_what_is_switched_off_is_not_asked_of_the_engine(objective: type, option
     assert Needs.FORWARD_LOOKING not in objective(options(forward_looking=False)).needs
     assert Needs.OUTPUT_GAP not in objective(options(regulariser=0.0)).needs
     assert Needs.FLOW in objective(options(forward_looking=False, regulariser=0.0)).needs
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize(("kind", "options"), [(DetailedBalance, DetailedBalanceOptions), (KL, KLOptions)])
+def test_the_next_flow_receives_its_share_of_the_gradient(kind, options, share: float) -> None:
+    leaves = {name: golden(name).requires_grad_() for name in ("log_flow", "log_flow_next")}
+    losses = [kind(options(next_flow_gradient=given)).loss(batch(**leaves)).values for given in (share, 1.0)]
+    torch.testing.assert_close(*losses)  # the loss itself is the same
+    here, there = torch.autograd.grad(losses[0].sum(), list(leaves.values()), allow_unused=True)
+    torch.testing.assert_close(there if share else torch.zeros_like(here), -share * here)

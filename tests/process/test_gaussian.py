@@ -39,6 +39,27 @@ def test_log_density_is_that_of_torch_distributions(batch: int, trailing: tuple[
     assert gaussian.log_prob(x).shape == (batch,)
 
 
+@pytest.mark.parametrize("trailing", [(), (2,), (4, 8, 8)])
+def test_the_score_is_the_gradient_of_the_log_density(trailing: tuple[int, ...]) -> None:
+    """-(x - μ) / σ²: by autograd through torch's distributions, and -z / σ at μ + σ z."""
+    shape = (5, *trailing)
+    mean, x = torch.randn(2, *shape, dtype=torch.float64, generator=_seeded())
+    std = torch.rand(5, *(1,) * len(trailing), dtype=torch.float64, generator=_seeded(1)) + 0.1
+    gaussian, leaf = Gaussian(mean, std), x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(Normal(mean, std.expand(shape)).log_prob(leaf).sum(), leaf)
+    torch.testing.assert_close(gaussian.score(x), expected)
+    torch.testing.assert_close(gaussian.score(gaussian.at(x)), -x / std)
+    assert gaussian.score(mean).count_nonzero() == 0
+
+
+def test_the_score_is_wide_and_its_gradient_reaches_the_mean() -> None:
+    mean = torch.zeros(2, 3, requires_grad=True)
+    score = Gaussian(mean, torch.tensor([[0.5], [2.0]])).score(torch.ones(2, 3, dtype=torch.bfloat16))
+    assert score.dtype == torch.float32 and score.tolist() == [[-4.0] * 3, [-0.25] * 3]
+    score.sum().backward()
+    assert mean.grad.tolist() == [[4.0] * 3, [0.25] * 3]
+
+
 def test_an_empty_batch_has_no_densities() -> None:
     gaussian = Gaussian(torch.zeros(0, 3), torch.ones(0, 1))
     assert gaussian.log_prob(torch.zeros(0, 3)).shape == (0,)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from sound_model import OPTIONS, Sound, failing, flowing, predicting, spec
+from sound_model import OPTIONS, Sound, failing, predicting, spec
 
 from dagsdk import BuildContext
 from dagsdk.families.vector import MLP, Vector
@@ -74,21 +76,66 @@ class Mislabelling(Sound):
         torch.save({}, folder / "extra.safetensors")
 
 
-class Sharing(Sound):
-    flow = None
+def beside(name: str, change: Any) -> type[Sound]:
+    """Sound, with a change of each new flow or residual network, or of what takes its place."""
+    verb = f"{name}_network"
 
-    def flow_network(self, widths):
-        self.flow = self.flow or super().flow_network(widths)
-        return self.flow
+    def changed(self, widths):
+        network = getattr(Sound, verb)(self, widths)
+        return change(network, self)
+
+    return type("Changed", (Sound,), {verb: changed})
 
 
-class DrawingElsewhere(Sound):
-    def flow_network(self, widths):
-        network = super().flow_network(widths)
-        generator = torch.Generator()
-        generator.seed()
-        torch.nn.init.normal_(network.network.input.weight, generator=generator)
-        return network
+def returning(name: str, change: Any) -> type[Sound]:
+    """Sound, with a change of what its flow or residual network returns."""
+    return beside(name, lambda network, model: Returning(network, change))
+
+
+class Returning(torch.nn.Module):
+    def __init__(self, network, change):
+        super().__init__()
+        self.network, self.change = network, change
+
+    def forward(self, x_t, t, conditioning):
+        return self.change(self.network(x_t, t, conditioning))
+
+
+def sharing(network, model):
+    """The network that the model was first asked for."""
+    return vars(model).setdefault("kept", network)
+
+
+def drawing_elsewhere(network, model):
+    generator = torch.Generator()
+    generator.seed()
+    torch.nn.init.normal_(network.network.input.weight, generator=generator)
+    return network
+
+
+def beginning_anywhere(network, model):
+    torch.nn.init.ones_(network.network.output.bias)
+    return network
+
+
+BESIDE: list[tuple[str, str, Any, str]] = [
+    ("networks_beside_it_are_new", "flow", sharing, "flow networks share weights"),
+    ("networks_beside_it_are_new", "residual", sharing, "or with the trained network; make new ones"),
+    ("a_seed_makes_the_networks_beside_it", "flow", drawing_elsewhere, "from torch's global generator"),
+    ("a_seed_makes_the_networks_beside_it", "residual", drawing_elsewhere, "residual networks differ"),
+    ("residuals_start_at_zero", "residual", beginning_anywhere, "returns up to 1; it must return zeros"),
+]
+RETURNING: list[tuple[str, str, Any, str]] = [
+    ("one_estimate_a_state", "flow", lambda flow: flow[:, None], "torch.float32 of shape (4, 1) for 4 states"),
+    ("one_estimate_a_state", "flow", lambda flow: flow.squeeze(), "of shape () for 1 states"),
+    ("one_estimate_a_state", "residual", lambda states: states[:, :1], "of shape (4, 1) for 4 states"),
+    ("one_estimate_a_state", "residual", lambda states: states.squeeze(0), "of shape (2,) for 1 states"),
+    ("one_estimate_a_state", "residual", lambda states: states.double(), "returned torch.float64"),
+    ("estimates_are_row_by_row", "flow", lambda flow: flow - flow.mean(), "no normalisation over the batch"),
+    ("estimates_are_row_by_row", "residual", lambda states: states - states.mean(0), "another residual among"),
+    ("networks_beside_it_can_be_trained", "flow", lambda flow: flow.detach(), "do not detach on the way"),
+    ("networks_beside_it_can_be_trained", "residual", lambda states: states.detach(), "the residual network has no"),
+]
 
 
 BROKEN: list[tuple[str, type[Vector], str]] = [
@@ -125,12 +172,8 @@ BROKEN: list[tuple[str, type[Vector], str]] = [
     ("a_network_comes_back", SavingItsBase, "save_network must write every trained weight as it is now"),
     ("files_are_safetensors", Pickling, "save_adapter writes extra.bin"),
     ("files_are_safetensors", Mislabelling, "extra.safetensors, which is not what its name says"),
-    ("flow_networks_are_new", Sharing, "make new ones"),
-    ("a_seed_makes_a_flow_network", DrawingElsewhere, "from torch's global generator"),
-    ("one_flow_a_state", flowing(lambda flow: flow[:, None]), "torch.float32 of shape (4, 1) for 4 states"),
-    ("one_flow_a_state", flowing(lambda flow: flow.squeeze()), "of shape () for 1 states"),
-    ("flows_are_estimated_row_by_row", flowing(lambda flow: flow - flow.mean()), "no normalisation over the batch"),
-    ("flow_networks_can_be_trained", flowing(lambda flow: flow.detach()), "do not detach on the way"),
+    *((name, beside(which, change), message) for name, which, change, message in BESIDE),
+    *((name, returning(which, change), message) for name, which, change, message in RETURNING),
 ]
 ALSO = {
     # A wrong shape is as wrong for one state, and cannot be stepped with.
@@ -143,6 +186,8 @@ ALSO = {
         "an_adapter_comes_back",
         "a_network_comes_back",
     },
+    # What was tried before is no longer as it was made.
+    "networks_beside_it_are_new": {"residuals_start_at_zero"},
     # An adapter belongs to the weights that it was trained on.
     "building_twice_gives_the_same_model": {"an_adapter_comes_back"},
 }

@@ -272,7 +272,10 @@ BROKEN: dict[str, tuple[ObjectiveSpec[Any], str]] = {
     "transitions_are_left_as_they_were": (losing(spoils), "loss changed log_pb"),
     "metrics_are_figures": (metrics(lambda b: b.log_pf.abs()), "'tried' with a gradient; detach it"),
     "something_is_trained": (values(lambda v, b: v.detach()), "nothing would be learnt"),
-    "the_flow_is_trained": (values(lambda v, b: v + b.log_flow.detach(), needs=FLOW), "train the flow"),
+    "networks_beside_the_policy_are_trained": (
+        values(lambda v, b: v + b.log_flow.detach(), needs=FLOW),
+        "no gradient in log_flow or log_flow_next; train the network",
+    ),
     "nothing_undeclared_is_trained": (
         values(lambda v, b: v if b.output_gap is None else v + 0 * b.output_gap),
         "gradient in output_gap, which it does not need",
@@ -319,6 +322,13 @@ FURTHER: list[tuple[str, ObjectiveSpec[Any], str]] = [
     ("needs_are_declared", spec(lambda: object()), "is no objective"),
     ("needs_are_declared", values(lambda v, b: v, needs={Needs.FLOW}), "must be a frozenset"),  # type: ignore[arg-type]
     ("needs_are_declared", values(lambda v, b: v, needs=frozenset({Needs.FORWARD_LOOKING})), "without FLOW"),
+    ("needs_are_declared", values(lambda v, b: v, needs=frozenset({Needs.FLOW_PATH})), "FLOW_PATH without FLOW"),
+    (
+        "needs_are_declared",
+        spec(Clipped, unneeded=lambda options: Clipped.needs),
+        "OLD_LOG_PROB, which its ObjectiveSpec says",
+    ),
+    ("needs_are_declared", spec(unneeded=lambda options: {"flow"}), "unneeded {'flow'}; they must be a frozenset"),
     ("one_loss_a_transition", losing(lambda loss, batch: loss.values), "must return a `Loss`"),
     ("one_loss_a_transition", values(lambda v, b: v.mean()), "() for 32 transitions"),
     ("losses_are_finite", values(lambda v, b: v / (b.log_pf - b.log_pf_old), Clipped), "not finite"),
@@ -329,7 +339,16 @@ FURTHER: list[tuple[str, ObjectiveSpec[Any], str]] = [
     ("metrics_are_figures", metrics(lambda b: b.signal[:, None]), "of shape (32, 1)"),
     ("metrics_are_figures", metrics(lambda b: b.signal.std()), "not finite for 1 transitions"),
     ("something_is_trained", values(lambda v, b: 0 * v), "one that is zero"),
-    ("the_flow_is_trained", values(lambda v, b: v.detach() + b.log_pf, Flow), "train the flow"),
+    (
+        "networks_beside_the_policy_are_trained",
+        values(lambda v, b: v.detach() + b.log_pf, Flow),
+        "needs FLOW, and its losses have no gradient",
+    ),
+    (
+        "networks_beside_the_policy_are_trained",
+        values(lambda v, b: v + b.residual.detach().flatten(1).mean(1), needs=frozenset({Needs.RESIDUAL})),
+        "no gradient in residual or residual_next",
+    ),
     ("signals_are_usable", preparing(lambda s, t: s.values), "must return a `Signals`"),
     ("signals_are_usable", preparing(lambda s, t: evolve(s, beta=float("nan"))), "beta = nan"),
     ("signals_are_usable", preparing(lambda s, t: evolve(s, values=s.values[:, None])), "shape (12, 1)"),
