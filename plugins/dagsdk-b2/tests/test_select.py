@@ -90,6 +90,24 @@ def test_after_eight_stages_a_score_is_forgotten() -> None:
     assert rollout.state_dict() == {"scores": {"a": [[9, [4.0, 5.0, 6.0]]]}}
 
 
+def test_the_papers_schedule_by_hand() -> None:
+    """Windows and what is kept at stages 0, 14, 15 and 99 of L = 14, R = 20, T = 20, S = 100, with eight remembered."""
+    paper = {"first": 14, "last": 20, "stages": 100, "branches": 3}
+    branch, history = B2(B2Options(**paper)), B2(B2Options(**paper, group="prompt-history", history=8))
+    expected = {
+        # stage: steps of the window, scores, kept among siblings, kept in the prompt's history
+        0: (14, [1.0, 2.0, 3.0], [0, 2], [0, 2]),
+        14: (14, [4.0, 5.0, 6.0], [0, 2], [0, 2]),  # stage 0 is forgotten
+        15: (15, [7.0, 8.0, 9.0], [0, 2], [2]),  # among 4 to 9, 7 has A = 0.29 and 9 has 1.46
+        99: (20, [5.0, 5.0, 5.0], [], []),
+    }
+    for stage, (steps, scores, of_branch, of_history) in expected.items():
+        for rollout, kept in ((branch, of_branch), (history, of_history)):
+            plan = rollout.plan(stage, 100, 20)
+            assert plan.window == (20 - steps, 20) and plan.branch_step == 20 - steps
+            assert _kept(rollout, [scores], "a", epoch=stage) == [kept]
+
+
 def test_resumed_it_selects_as_if_it_had_gone_on() -> None:
     going_on, restored = B2(HISTORY), B2(HISTORY)
     _kept(going_on, [[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]], "ab", epoch=0)

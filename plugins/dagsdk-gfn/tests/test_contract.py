@@ -25,3 +25,22 @@ class TestRelativeTrajectoryBalance(ObjectiveContract):
 class TestRelativeTrajectoryBalanceOfAnEpoch(ObjectiveContract):
     spec = "relative-tb"
     options = {"group": "epoch", "beta": 100.0, "residual_clip": 2.0}
+
+
+class TestSubTrajectoryBalance(ObjectiveContract):
+    spec = "subtb"
+
+
+class TestSubTrajectoryBalanceWithoutLooking(ObjectiveContract):
+    spec = "subtb"
+    options = {"forward_looking": False, "beta_warmup": 0.5}
+
+
+class TestSubTrajectoryBalanceOfLongPieces(ObjectiveContract):
+    spec = "subtb"
+    options = {"lam": 10.0, "beta": 100.0}
+
+
+class TestSubTrajectoryBalanceOfSingleSteps(ObjectiveContract):
+    spec = "subtb"
+    options = {"lam": 1e-6}

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import attrs
 
-from dagsdk_gfn import TrajectoryBalanceOptions
+from dagsdk_gfn import dagsdk_objectives
+from dagsdk_gfn.options import SubTrajectoryBalanceOptions, TrajectoryBalanceOptions
 
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_every_option_is_there_with_its_default() -> None:
-    rows = [line.split("|")[1:3] for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    told = {name.strip(" `"): default.strip(" `") for name, default in rows}
-    for option in attrs.fields(TrajectoryBalanceOptions):
-        shown = f'"{option.default}"' if isinstance(option.default, str) else str(option.default)
-        assert told.get(option.name) == shown
+def tables() -> list[dict[str, str]]:
+    """Name to default, of each table of options."""
+    found: list[dict[str, str]] = []
+    inside = False
+    for line in README.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| option | default |"):
+            inside = True
+            found.append({})
+        elif inside and line.startswith("| `"):
+            name, default = (cell.strip(" `") for cell in line.split("|")[1:3])
+            found[-1][name] = default
+        inside = inside and line.startswith("|")
+    return found
+
+
+def test_every_option_is_there_with_its_default_and_no_other() -> None:
+    classes = TrajectoryBalanceOptions, SubTrajectoryBalanceOptions
+    for told, cls in zip(tables(), classes, strict=True):
+        assert told == {option.name: json.dumps(option.default) for option in attrs.fields(cls)}
+
+
+def test_every_objective_is_there() -> None:
+    shown = README.read_text(encoding="utf-8")
+    assert all(f"| `{spec.name}` |" in shown for spec in dagsdk_objectives())

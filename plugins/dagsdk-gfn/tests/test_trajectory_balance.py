@@ -14,7 +14,7 @@ from dagsdk.errors import TrainingError
 from dagsdk.objectives.protocol import Needs, Signals, Transitions
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.testing.trajectories import Sampled, tensors, trajectories
-from dagsdk_gfn import TrajectoryBalanceOptions
+from dagsdk_gfn.options import TrajectoryBalanceOptions
 from dagsdk_gfn.trajectory_balance import RelativeTrajectoryBalance, TrajectoryBalance
 
 BOTH = pytest.mark.parametrize("kind", [TrajectoryBalance, RelativeTrajectoryBalance])

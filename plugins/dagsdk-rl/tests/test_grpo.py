@@ -75,5 +75,5 @@ def test_the_distance_from_the_reference_is_added(dagsdk_transitions, kl: str, n
 def test_it_keeps_no_state() -> None:
     objective = GRPO()
     assert objective.state_dict() == {}
-    with pytest.raises(TrainingError, match="grpo has no state"):
+    with pytest.raises(TrainingError, match="GRPO has no state"):
         objective.load_state_dict({"baseline": 1.0})

@@ -25,4 +25,5 @@ def dagsdk_rollouts() -> Iterable[RolloutSpec[B2Options]]:
         summary="Trains a growing tail of the steps, on the best and the worst of each branching",
         build=build,
         options=B2Options,
+        images=lambda options: options.images_per_prompt * options.branches,
     )

@@ -1,38 +1,23 @@
-"""GFlowNet objectives over whole trajectories. Torch is loaded in `build` only."""
+"""GFlowNet objectives over whole trajectories and their pieces. Torch is loaded in `build` only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
-
-from attrs import field, frozen
-from attrs.validators import and_, ge, gt, le
+from typing import TYPE_CHECKING, Any
 
 from dagsdk import BuildContext, ObjectiveSpec, hookimpl
-from dagsdk.objectives.protocol import Needs
+from dagsdk_gfn.options import (
+    RELATIVE_TB_NEEDS,
+    SUBTB_NEEDS,
+    TB_NEEDS,
+    SubTrajectoryBalanceOptions,
+    TrajectoryBalanceOptions,
+    without_groups,
+    without_looking,
+)
 
 if TYPE_CHECKING:
     from dagsdk.objectives.protocol import Objective
-
-TB_NEEDS = frozenset({Needs.GROUPS})
-RELATIVE_TB_NEEDS = TB_NEEDS | {Needs.REFERENCE_PATH}
-
-
-@frozen(kw_only=True)
-class TrajectoryBalanceOptions:
-    """Options of `tb` and `relative-tb`.
-
-    beta: β, how strongly the target prefers high rewards.
-    beta_warmup: share of the epochs over which β rises linearly from 0; 0 means β from the start.
-    group: whose residuals are compared: those of the trajectories that share a prompt, or of the whole epoch, which
-        is right where all prompts have the same normaliser Z.
-    residual_clip: the centred residual is clamped to ± residual_clip; 0 leaves it as it is.
-    """
-
-    beta: float = field(default=1.0, validator=gt(0))
-    beta_warmup: float = field(default=0.0, validator=and_(ge(0), le(1)))
-    group: Literal["prompt", "epoch"] = "prompt"
-    residual_clip: float = field(default=0.0, validator=ge(0))
 
 
 def build_tb(options: TrajectoryBalanceOptions, context: BuildContext) -> Objective:
@@ -47,14 +32,22 @@ def build_relative_tb(options: TrajectoryBalanceOptions, context: BuildContext) 
     return RelativeTrajectoryBalance(options)
 
 
+def build_subtb(options: SubTrajectoryBalanceOptions, context: BuildContext) -> Objective:
+    from dagsdk_gfn.sub_trajectory_balance import SubTrajectoryBalance
+
+    return SubTrajectoryBalance(options)
+
+
 @hookimpl
-def dagsdk_objectives() -> Iterable[ObjectiveSpec[TrajectoryBalanceOptions]]:
+def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
     yield ObjectiveSpec(
         name="tb",
         summary="Trajectory balance, log-variance form: samples p(x) ∝ exp(β r(x))",
         build=build_tb,
         options=TrajectoryBalanceOptions,
         needs=TB_NEEDS,
+        unneeded=without_groups,
+        off_policy=True,
     )
     yield ObjectiveSpec(
         name="relative-tb",
@@ -62,4 +55,15 @@ def dagsdk_objectives() -> Iterable[ObjectiveSpec[TrajectoryBalanceOptions]]:
         build=build_relative_tb,
         options=TrajectoryBalanceOptions,
         needs=RELATIVE_TB_NEEDS,
+        unneeded=without_groups,
+        off_policy=True,
+    )
+    yield ObjectiveSpec(
+        name="subtb",
+        summary="Sub-trajectory balance, SubTB(λ), with a flow network: samples p(x) ∝ exp(β r(x))",
+        build=build_subtb,
+        options=SubTrajectoryBalanceOptions,
+        needs=SUBTB_NEEDS,
+        unneeded=without_looking,
+        off_policy=True,
     )

@@ -15,7 +15,6 @@ spans two steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,18 +22,19 @@ from torch import Tensor
 
 from dagsdk.errors import TrainingError
 from dagsdk.objectives.beta import beta_at
-from dagsdk.objectives.protocol import Loss, Needs, Signals, Trajectories, Transitions
-from dagsdk_gfn import RELATIVE_TB_NEEDS, TB_NEEDS, TrajectoryBalanceOptions
+from dagsdk.objectives.protocol import Loss, Signals, Trajectories, Transitions
+from dagsdk.objectives.stateless import Stateless
+from dagsdk_gfn.options import RELATIVE_TB_NEEDS, TB_NEEDS, TrajectoryBalanceOptions, without_groups
 
 
-class TrajectoryBalance:
+class TrajectoryBalance(Stateless):
     """`tb`. The gradient is that of L where an epoch is one update and one pass; further ones see the epoch's d."""
 
     all_needs = TB_NEEDS
 
     def __init__(self, options: TrajectoryBalanceOptions | None = None) -> None:
         self.options = options or TrajectoryBalanceOptions()
-        self.needs = self.all_needs if self.options.group == "prompt" else self.all_needs - {Needs.GROUPS}
+        self.needs = self.all_needs - without_groups(self.options)
 
     def residual(self, trajectories: Trajectories, beta: float) -> Tensor:
         """d = log p(x_T) + Σ log p_F - Σ log p_B - β r(x_0), shape (b,), float32."""
@@ -54,13 +54,6 @@ class TrajectoryBalance:
 
     def loss(self, batch: Transitions, /) -> Loss:
         return Loss(values=batch.signal * batch.log_pf)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        if state:
-            raise TrainingError(f"{type(self).__name__} has no state, but was given {sorted(state)} to restore")
 
     def _group_means(self, d: Tensor, trajectories: Trajectories) -> Tensor:
         """The mean of d over each trajectory's group, shape (b,)."""

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dagsdk import BuildContext, ObjectiveSpec, hookimpl
-from dagsdk_rl.options import DDPO_NEEDS, GRPO_NEEDS, DDPOOptions, GRPOOptions
+from dagsdk_rl.options import (
+    DDPO_NEEDS,
+    GRPO_NEEDS,
+    DDPOOptions,
+    GRPOOptions,
+    unneeded_by_ddpo,
+    unneeded_by_grpo,
+)
 
 if TYPE_CHECKING:
     from dagsdk.objectives.protocol import Objective
@@ -32,6 +39,7 @@ def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
         build=build_ddpo,
         options=DDPOOptions,
         needs=DDPO_NEEDS,
+        unneeded=unneeded_by_ddpo,
     )
     yield ObjectiveSpec(
         name="grpo",
@@ -39,4 +47,5 @@ def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
         build=build_grpo,
         options=GRPOOptions,
         needs=GRPO_NEEDS,
+        unneeded=unneeded_by_grpo,
     )

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from dagsdk.errors import TrainingError
-from dagsdk.objectives.protocol import Loss, Needs, Signals, Trajectories, Transitions
-from dagsdk_rl.options import DDPO_NEEDS, DDPOOptions
+from dagsdk.objectives.protocol import Loss, Signals, Trajectories, Transitions
+from dagsdk_rl.options import DDPO_NEEDS, DDPOOptions, unneeded_by_ddpo
 from dagsdk_rl.surrogate import policy_loss
 from dagsdk_rl.tracker import Tracker
 
@@ -19,7 +19,7 @@ class DDPO:
 
     def __init__(self, options: DDPOOptions | None = None) -> None:
         self.options = options or DDPOOptions()
-        self.needs = DDPO_NEEDS if self.options.variant == "clip" else DDPO_NEEDS - {Needs.OLD_LOG_PROB}
+        self.needs = DDPO_NEEDS - unneeded_by_ddpo(self.options)
         history = self.options.history
         self.tracker = Tracker(history, self.options.min_count or history) if self.options.tracking else None
 

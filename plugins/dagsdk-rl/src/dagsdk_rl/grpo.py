@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from dagsdk.errors import TrainingError
 from dagsdk.objectives.detailed_balance import required
-from dagsdk.objectives.protocol import Loss, Needs, Signals, Trajectories, Transitions
-from dagsdk_rl.options import GRPO_NEEDS, GRPOOptions
+from dagsdk.objectives.protocol import Loss, Signals, Trajectories, Transitions
+from dagsdk.objectives.stateless import Stateless
+from dagsdk_rl.options import GRPO_NEEDS, GRPOOptions, unneeded_by_grpo
 from dagsdk_rl.surrogate import policy_loss
 
 SMALLEST = 1e-4
 """Added to a standard deviation."""
 
 
-class GRPO:
+class GRPO(Stateless):
     """Clipped policy loss on advantages within a group, plus kl_weight times the distance from the reference."""
 
     def __init__(self, options: GRPOOptions | None = None) -> None:
         self.options = options or GRPOOptions()
-        # Without a weight it does not ask for the reference, and no pass without the adapter is made.
-        self.needs = GRPO_NEEDS if self.options.kl_weight else GRPO_NEEDS - {Needs.REFERENCE}
+        self.needs = GRPO_NEEDS - unneeded_by_grpo(self.options)
 
     def prepare(self, trajectories: Trajectories, /) -> Signals:
         """A = (r - mean of the group) / (population std + 1e-4); 0 in groups whose scores are all the same."""
@@ -59,10 +56,3 @@ class GRPO:
         distance = required(getattr(batch, name), name)
         values = values + self.options.kl_weight * distance
         return Loss(values=values, metrics={**metrics, name: distance.detach()})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        if state:
-            raise TrainingError(f"grpo has no state, but was given {sorted(state)} to restore")

@@ -58,3 +58,12 @@ class GRPOOptions:
     clip_range: float = field(default=1e-4, validator=gt(0))
     kl_weight: float = field(default=0.0, validator=ge(0))
     kl: Literal["x", "output"] = "x"
+
+
+def unneeded_by_ddpo(options: DDPOOptions) -> frozenset[Needs]:
+    return frozenset() if options.variant == "clip" else frozenset({Needs.OLD_LOG_PROB})
+
+
+def unneeded_by_grpo(options: GRPOOptions) -> frozenset[Needs]:
+    """Without a weight no pass with the adapter off is made."""
+    return frozenset() if options.kl_weight else frozenset({Needs.REFERENCE})

@@ -1,0 +1,60 @@
+"""Sub-trajectory balance, SubTB(λ) (arXiv 2209.12782, section 3), transition by transition.
+
+Of the piece of a trajectory from state m to state n > m the residual is a sum of those of detailed balance,
+
+    A_mn = log F(x_m) + Σ_{k=m}^{n-1} (log p_F - log p_B)(k) - log F(x_n) = Σ_{k=m}^{n-1} δ_k,
+
+so that the loss, over all pieces of it, is a quadratic form of the δ:
+
+    L = Σ_{m<n} w_mn A_mn² = δᵀ M δ,   w_mn = λ^(n-m) / Σ λ^(n-m),   M_kl = Σ_{m ≤ min(k,l), n > max(k,l)} w_mn.
+
+Its gradient is ∇L = Σ_k 2 (M δ)_k ∇δ_k, the gradient of the mean over a trajectory's T transitions of
+2 T (M δ)_k δ_k with the factor held constant. No graph spans two steps.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from dagsdk.objectives.beta import beta_at
+from dagsdk.objectives.detailed_balance import required, residual
+from dagsdk.objectives.protocol import Loss, Signals, Trajectories, Transitions
+from dagsdk.objectives.stateless import Stateless
+from dagsdk_gfn.options import SUBTB_NEEDS, SubTrajectoryBalanceOptions, without_looking
+
+
+def pieces(steps: int, lam: float) -> Tensor:
+    """M, shape (T, T), float64: symmetric; for λ → 0 the identity over T, for λ → ∞ all ones."""
+    begin, end = torch.arange(steps)[:, None], torch.arange(1, steps + 1)[None]
+    length = (end - begin).double()
+    weights = torch.where(length > 0, length * math.log(lam), -torch.inf)
+    weights = weights.flatten().softmax(0).view(steps, steps)  # w_mn at [m, n - 1]
+    covering = weights.cumsum(0).flip(1).cumsum(1).flip(1)  # at [i, j]: m ≤ i, n > j
+    k = torch.arange(steps)
+    return covering[torch.minimum(k[:, None], k), torch.maximum(k[:, None], k)]
+
+
+class SubTrajectoryBalance(Stateless):
+    """`subtb`. The gradient is that of L where an epoch is one update and one pass; further ones see the epoch's δ."""
+
+    def __init__(self, options: SubTrajectoryBalanceOptions | None = None) -> None:
+        self.options = options or SubTrajectoryBalanceOptions()
+        self.needs = SUBTB_NEEDS - without_looking(self.options)
+
+    def prepare(self, trajectories: Trajectories, /) -> Signals:
+        options = self.options
+        beta = beta_at(options.beta, trajectories.epoch, trajectories.epochs, options.beta_warmup)
+        network, potential = (required(getattr(trajectories, name), name) for name in ("log_flow", "potential"))
+        log_flow = network + beta * potential
+        delta = log_flow[:, :-1] + trajectories.log_pf_old - log_flow[:, 1:] - trajectories.log_pb
+        steps = delta.shape[1]
+        weighted = delta @ pieces(steps, options.lam).to(delta)  # M is symmetric
+        metrics = {"beta": beta, "subtrajectory": float((weighted * delta).sum(1).mean())}
+        return Signals(beta=beta, values=2 * steps * weighted, metrics=metrics)
+
+    def loss(self, batch: Transitions, /) -> Loss:
+        delta = residual(batch, batch.log_pf)
+        return Loss(values=batch.signal * delta, metrics={"residual": delta.detach()})
