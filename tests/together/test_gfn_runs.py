@@ -1,4 +1,4 @@
-"""Whole runs with the objectives over whole trajectories, on images and on points."""
+"""Whole runs with the objectives over trajectories and their pieces, on images and on points."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ name = "{objective}"
 steps = 4
 guidance_scale = {guidance}
 images_per_prompt = {images}
+[flow]
+widths = [8, 8]
 [train]
 epochs = 2
 trajectories = 8
@@ -53,7 +55,8 @@ def dagsdk_rewards():
     )
 """
 
-OBJECTIVES = pytest.mark.parametrize("objective", ["tb", "relative-tb"])
+WHOLE = pytest.mark.parametrize("objective", ["tb", "relative-tb"])
+OBJECTIVES = pytest.mark.parametrize("objective", ["tb", "relative-tb", "subtb"])
 
 
 @pytest.fixture
@@ -89,7 +92,8 @@ def test_trains(run_file, tmp_path: Path, objective: str, model: str) -> None:
     found = lines(tmp_path / "run")
     assert [line["epoch"] for line in found] == [1, 2]
     for line in found:
-        assert line["residual_variance"] > 0 and line["grad_norm/policy"] > 0
+        assert line["subtrajectory" if objective == "subtb" else "residual_variance"] > 0
+        assert line["grad_norm/policy"] > 0
         assert line["transitions"] == 32
         assert all(math.isfinite(value) for value in line.values() if isinstance(value, float))
     if objective == "relative-tb":
@@ -113,10 +117,13 @@ def test_a_resumed_run_ends_in_the_same_bits(run_file, tmp_path: Path, objective
     assert (tmp_path / "again" / weights).read_bytes() == whole
 
 
-@OBJECTIVES
-def test_one_image_a_prompt_is_one_clear_error(run_file, capsys, objective: str) -> None:
+@WHOLE
+def test_one_image_a_prompt_is_refused_unless_the_epoch_is_compared(
+    run_file, tmp_path: Path, capsys, objective: str
+) -> None:
     arguments = run_file(objective, "vector", images=1)
-    # two prompts in eight images recur, and are compared; with as many prompts as images none does
-    texts = ", ".join(f'"{i}"' for i in range(8))
-    assert main(["train", *arguments, "--set", f"prompts.texts=[{texts}]"]) == 1
-    assert 'set rollout.images_per_prompt >= 2, or objective.group = "epoch"' in capsys.readouterr().err
+    assert main(["train", *arguments]) == 1
+    told = capsys.readouterr().err
+    assert f"objective.name: objective '{objective}' needs GROUPS" in told
+    assert "set rollout.images_per_prompt >= 2" in told and not (tmp_path / "run").exists()
+    assert main(["train", *arguments, "--set", 'objective.group="epoch"']) == 0

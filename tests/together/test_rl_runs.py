@@ -83,6 +83,7 @@ def test_grpo_without_groups_is_one_clear_error(tmp_path: Path, capsys) -> None:
     assert main(["train", str(file)]) == 1
     shown = capsys.readouterr().err
     assert "set rollout.images_per_prompt >= 2" in shown and "Traceback" not in shown
+    assert not (tmp_path / "run").exists()  # the run file was enough to see it
 
 
 @pytest.mark.parametrize("objective", ['name = "ddpo"', 'name = "grpo"', 'name = "dag-db"\nbeta = 10.0'])
