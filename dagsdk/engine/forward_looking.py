@@ -27,15 +27,21 @@ class ForwardLooking:
     config: ForwardLookingConfig
     batch: int
 
-    def score(self, clean: Tensor, trajectories: Trajectory, sample: Tensor) -> Tensor:
+    def score(self, clean: Tensor, trajectories: Trajectory, sample: Tensor, *, differentiable: bool = False) -> Tensor:
         """Scores of clean states (n, *latent), decoded and scored `batch` at a time: shape (n,).
 
         sample: which trajectory each is a state of, shape (n,); it has that one's prompt and scales.
+        differentiable: whether a reward that lets no gradient through is an error (RewardError).
         """
         scores = []
         for part, index in zip(clean.split(self.batch), sample.split(self.batch), strict=True):
             prompts = [trajectories.prompts[i] for i in index.tolist()]
             each = self.reward.score_each(self.policy.family.decode(part), prompts, trained=True)
+            for name in (name for name, own in each.items() if differentiable and not own.requires_grad):
+                raise RewardError(
+                    f"reward {name!r} returned scores without a gradient; an objective that needs REWARD_GRADIENT "
+                    "takes rewards whose scores are differentiable functions of the images; choose others"
+                )
             scores.append(self.reward.combine(each, rows(trajectories.scales, index)))
         return torch.cat(scores)
 
@@ -44,12 +50,7 @@ class ForwardLooking:
 
         Raises RewardError for a reward that lets no gradient through.
         """
-        scores = self.score(clean, trajectories, sample)
-        if not scores.requires_grad:
-            raise RewardError(
-                "the reward returned scores without a gradient; an objective that needs REWARD_GRADIENT takes a "
-                "reward whose score is a differentiable function of the images; choose another reward or objective"
-            )
+        scores = self.score(clean, trajectories, sample, differentiable=True)
         return torch.autograd.grad(scores.sum(), states, retain_graph=True)[0].float()
 
     @torch.enable_grad()

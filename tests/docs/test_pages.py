@@ -16,7 +16,7 @@ import pytest
 from environments import environment
 from fences import PAGES, ROOT, Block, blocks, category
 
-from dagsdk.config.files import local_plugins, structure_run
+from dagsdk.config.files import load_run, local_plugins, structure_run
 from dagsdk.registry import load_registry
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -99,7 +99,7 @@ def test_run_files_are_sound(block: Block) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs/examples").glob("*.toml")), ids=where)
 def test_examples_are_sound(path: Path) -> None:
-    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    tables = load_run(path)
     structure_run(tables, load_registry(local_plugins(tables)), source=where(path))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from fences import ROOT
+from fences import ROOT, tables
 
 from dagsdk import builtin
 from dagsdk.config import schema
@@ -38,23 +38,7 @@ SECTIONS: dict[str, type] = {
 }
 
 
-def tables() -> dict[str, dict[str, dict[str, str]]]:
-    """Heading to key to its row of the page."""
-    found: dict[str, dict[str, dict[str, str]]] = {}
-    heading, columns = "", []
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#"):
-            heading, columns = line.lstrip("# "), []
-        elif line.startswith("|"):
-            cells = [cell.strip() for cell in line.strip("|").split("|")]
-            if not columns:
-                columns = cells
-            elif not cells[0].startswith("-"):
-                found.setdefault(heading, {})[cells[0].strip("`")] = dict(zip(columns, cells, strict=True))
-    return found
-
-
-TABLES = tables()
+TABLES = tables(PAGE)
 KEYS = [
     pytest.param(section, attribute, id=f"{section.strip('`')} {attribute.name}")
     for section, cls in SECTIONS.items()

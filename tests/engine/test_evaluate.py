@@ -135,9 +135,11 @@ def test_a_reward_without_a_gradient_is_an_error(bench) -> None:
     b = bench()
     t = b.trajectories(2)
     evaluator = b.evaluator(frozenset({Needs.REWARD_GRADIENT}))
-    detached = Mixture([("detached", 1.0, lambda x, p: x.detach().mean((1, 2, 3)))])
-    looking = evolve(evaluator.forward_looking, reward=detached)
-    with pytest.raises(RewardError, match="REWARD_GRADIENT"):
+    detached = ("detached", 1.0, lambda x, p: x.detach().mean((1, 2, 3)))
+    looking = evolve(
+        evaluator.forward_looking, reward=Mixture([("bright", 1.0, lambda x, p: x.mean((1, 2, 3))), detached])
+    )
+    with pytest.raises(RewardError, match=r"reward 'detached' .* REWARD_GRADIENT"):
         evolve(evaluator, forward_looking=looking).transitions(t, everything(t), Signals(), None)
 
 
