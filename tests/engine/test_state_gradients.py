@@ -204,7 +204,7 @@ def test_at_the_end_with_a_tail_it_is_the_gradient_through_the_tail(trained: Any
     # another one than without the tail
     without = terminal.clone().requires_grad_()
     (plain,) = torch.autograd.grad(looking.score(without, t, ends.sample).sum(), without)
-    assert not torch.allclose(plain, gradient, rtol=0.05)
+    assert (plain - gradient).norm() > 1e-3 * gradient.norm()  # rounding is at 1e-6
 
 
 def own(images: Tensor, prompts: Any) -> Tensor:
