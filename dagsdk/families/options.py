@@ -13,12 +13,12 @@ class VectorOptions:
     folder: of a saved model (`Vector.save`); empty means a new one, pretrained on the nine-mode data set.
     width: hidden width of the network.
     pretrain: batches of 256 that a new one is pretrained for.
-    learning_rate: of that pretraining.
+    learning_rate: of that pretraining, from which it falls to 0.
     log_snr: log α²/σ² at the noisy and at the clean end of its path.
     """
 
     folder: str = ""
     width: int = field(default=192, validator=ge(1))
     pretrain: int = field(default=1500, validator=ge(0))
-    learning_rate: float = field(default=1e-3, validator=gt(0))
+    learning_rate: float = field(default=2e-3, validator=gt(0))
     log_snr: tuple[float, float] = (-7.0, 5.0)

@@ -1,24 +1,26 @@
-"""Trains on the nine-mode target and tells how far the samples are from it, before and after.
+"""Trains on targets that are known and tells how far the samples are from them, before and after.
 
-    python tests/ground_truth/measure.py --objective tb --epochs 1500
+    python tests/ground_truth/measure.py --objective tb --target ring
+    python tests/ground_truth/measure.py --all
 
-The target of a relative objective is p_ref exp(r), so that the reward of those is the log-ratio of the nine modes to
-the density that the model was pretrained on; the reward of the others is the log-density of the nine modes.
+The target of a relative objective is p_ref exp(r), so that the reward of those is the log-ratio of the target to the
+density that the model was pretrained on; the reward of the others is the target's log-density.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import frozen
-from target import exact_masses, exact_samples, log_ratio, mode_weights, sampled_masses, total_variation
+from report import result_file, write_report
+from settings import OBJECTIVES, VARIANTS, run_tables
+from target import TARGETS, Target, sampled_masses, total_variation
 from torch import Tensor
 
 from dagsdk.config.files import structure_run
@@ -34,116 +36,108 @@ from dagsdk.prompts.protocol import Prompt
 from dagsdk.registry import load_registry
 from dagsdk.rollouts.protocol import RolloutPlan
 
-HERE = Path(__file__).parent
-SAMPLES = 20_000
+SAMPLES, AIM_SAMPLES = 20_000, 80_000
 
 
-@frozen(eq=False)
-class Measured:
-    """total_variation: to the exact masses of the bins. modes: the share of samples near each, shape (9,)."""
-
-    total_variation: float
-    modes: Tensor
-
-    @classmethod
-    def of(cls, samples: Tensor, weights: Tensor | None = None) -> Measured:
-        masses = sampled_masses(samples, weights)
-        return cls(total_variation(masses, exact_masses()), mode_weights(samples, weights))
-
-    def __str__(self) -> str:
-        return f"TV {self.total_variation:.3f}   modes {' '.join(f'{share:.3f}' for share in self.modes.tolist())}"
+def figures(target: Target, samples: Tensor, counts: Tensor | None = None) -> dict[str, Any]:
+    """total_variation: to the target's masses. weights: of its parts. masses: of the bins, row by row."""
+    masses = sampled_masses(samples, counts)
+    return {
+        "total_variation": total_variation(masses, target.exact_masses()),
+        "weights": target.weights(samples, counts).tolist(),
+        "masses": [round(mass, 7) for mass in masses.tolist()],
+    }
 
 
-def run_tables(objective: str, epochs: int, output: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """A run that trains the whole network, by one update an epoch, on densities that are not averaged.
-
-    settings: such as 'train.learning_rate=1e-3', the value in TOML.
-    """
-    tables: dict[str, Any] = {
-        "output": str(output / "run"),
-        "plugins": [str(HERE / "target_rewards.py")],
-        "trackers": [],
-        "model": {"name": "vector", "train": "full"},
-        "prompts": {"name": "texts", "texts": [""]},
-        "rewards": [{"name": "target-ratio" if objective.startswith("relative") else "target-density"}],
-        "objective": {"name": objective, "beta": 1.0},
-        "rollout": {"steps": 24, "guidance_scale": 1.0, "reduction": "sum", "variance": "geometric"},
-        "train": {
-            "epochs": epochs, "trajectories": 128, "sample_batch": 128, "updates": 1, "micro_batch": 4096,
-            "learning_rate": 1e-3, "max_grad_norm": 0.0, "weight_decay": 0.0, "ema": 0.99,
-        },
-        "evaluate": {"samples": 1},
-        "checkpoint": {"every": epochs},
-    }  # fmt: skip
-    if objective in ("tb", "relative-tb"):
-        tables["objective"]["group"] = "epoch"
-    if objective in ("dag-db", "dag-kl"):
-        # A log-density is not bounded, so that the reward at x̂_0 would say little about a noisy state.
-        tables["objective"] |= {"beta_warmup": 0.0, "regulariser": 0.0, "forward_looking": False}
-        tables["rollout"]["variance"] = "learned"
-        tables["flow"] = {"widths": [192]}
-        tables["train"]["flow_learning_rate"] = 3e-3
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        section, _, name = key.partition(".")
-        tables[section][name] = tomllib.loads(f"value = {value}")["value"]
-    return tables
-
-
-def sampled(
-    family: Family, run: RunConfig, checkpoint: Path | None = None, count: int = SAMPLES, seed: int = 10**6
-) -> Tensor:
+def sampled(family: Family, run: RunConfig, count: int, noise: Path | None = None, seed: int = 10**6) -> Tensor:
     """What the model draws by the run's own rollout: shape (count, 2).
 
-    checkpoint: whose noise it has, where the run trained that.
+    noise: the checkpoint whose factors of the noise it has, where the run trained them.
     """
-    chain, noise = schedule(family, run.rollout, "cpu"), None
-    if checkpoint is not None and run.rollout.variance == "learned":
-        noise = NoiseScale(chain.times)
-        noise.load(checkpoint)
-    policy = make_policy(family, chain, run.rollout.guidance_scale, noise=noise)
+    chain, scale = schedule(family, run.rollout, "cpu"), None
+    if noise is not None and run.rollout.variance == "learned":
+        scale = NoiseScale(chain.times)
+        scale.load(noise)
+    policy = make_policy(family, chain, run.rollout.guidance_scale, noise=scale)
     plan = RolloutPlan(window=(0, run.rollout.steps))
     sampler = Sampler(policy, torch.device("cpu"), batch=2000)
     return sampler.sample([Prompt("")] * count, range(seed, seed + count), plan).clean
 
 
-def measure(tables: dict[str, Any], every: int = 0) -> tuple[Measured, Measured, Measured]:
-    """Trains, and measures the model before and after (the averaged weights, where there are some).
+def measure(target: Target, tables: dict[str, Any], every: int = 0, samples: int = 0) -> dict[str, Any]:
+    """Trains, and gives the `figures` of the model "before" and "after" (the averaged weights, where there are some).
 
-    The third is what a relative objective aims at, p_ref exp(r): the points before, each weighted by exp(r).
+    Under "aim" are those of what a relative objective aims at, p_ref exp(r): points before, each counted exp(r) times.
 
     every: epochs between two lines of figures; 0 prints none.
+    samples: how many of the model; 0 means SAMPLES.
     """
+    samples, aimed = samples or SAMPLES, samples or AIM_SAMPLES
     registry = load_registry(tables["plugins"])
     run = structure_run(tables, registry)
+    started = time.perf_counter()
     trainer = Trainer(run, registry)
-    points = sampled(trainer.components.family, run)
-    before, aim = Measured.of(points), Measured.of(points, log_ratio(points).exp())
-    for figures in trainer:
-        if every and figures["epoch"] % every == 0:
-            told = {k: round(v, 3) for k, v in figures.items() if k in ("reward/mean", "log_z", "residual_variance")}
-            print(figures["epoch"], told, flush=True)
+    relative = run.rewards[0].options.relative
+    points = sampled(trainer.components.family, run, aimed if relative else samples)
+    measured = {"before": figures(target, points[:samples])}
+    if relative:
+        measured["aim"] = figures(target, points, target.log_ratio(points).exp())
+    for line in trainer:
+        if every and line["epoch"] % every == 0:
+            print(line["epoch"], {key: round(line[key], 3) for key in ("reward/mean", "loss")}, flush=True)
     checkpoint = Path(run.output) / "checkpoints" / f"epoch-{run.train.epochs:04d}"
-    return before, Measured.of(sampled(Vector.load(checkpoint), run, checkpoint)), aim
+    measured["after"] = figures(target, sampled(Vector.load(checkpoint), run, samples, noise=checkpoint))
+    return measured | {"seconds": round(time.perf_counter() - started)}
+
+
+def told(measured: dict[str, Any]) -> str:
+    """A line for each of the figures."""
+    lines = [
+        f"{when:8}TV {of['total_variation']:.3f}   parts {' '.join(f'{share:.3f}' for share in of['weights'])}"
+        for when, of in measured.items()
+        if isinstance(of, dict) and "masses" in of
+    ]
+    return "\n".join([*lines, f"{measured['seconds']} s"])
+
+
+def measured_once(
+    results: Path, name: str, objective: str, settings: Sequence[str] = (), every: int = 0
+) -> dict[str, Any]:
+    """From its file in `results`, where the same run was measured already."""
+    target, file = TARGETS[name], result_file(results, name, objective, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        tables = run_tables(objective, name, Path(folder) / "run", settings)
+        run = {key: table for key, table in tables.items() if key not in ("output", "plugins")}
+        if file.is_file():
+            known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            if known["run"] == run:
+                return known
+        exact = figures(target, target.exact_samples(SAMPLES, seed=0))
+        measured = {"run": run, "exact": exact, **measure(target, tables, every)}
+    results.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(measured), encoding="utf-8")
+    return measured
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Measures an objective on a target whose density is known.")
-    parser.add_argument("--objective", default="tb", help="by name (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=1500, help="batches of 128 (default: %(default)s)")
+    parser = argparse.ArgumentParser(description="Measures objectives on targets whose density is known.")
+    parser.add_argument("--objective", choices=OBJECTIVES, default="tb", help="by name (default: %(default)s)")
+    parser.add_argument("--target", choices=TARGETS, default="nine-modes", help="(default: %(default)s)")
+    parser.add_argument("--all", action="store_true", help="every run of settings.py, and then the report")
+    parser.add_argument("--report", action="store_true", help="only writes table and picture of what is measured")
+    parser.add_argument("--results", type=Path, default=Path("runs/ground-truth"), help="(default: %(default)s)")
     parser.add_argument("--every", type=int, default=0, help="epochs between two lines of figures; 0: none")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="train.learning_rate=1e-4")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        before, after, aim = measure(run_tables(given.objective, given.epochs, Path(folder), given.set), given.every)
-    print(f"exact   {Measured.of(exact_samples(SAMPLES, seed=0))}")
-    if given.objective.startswith("relative"):
-        print(f"aim     {aim}")
-    print(f"before  {before}")
-    print(f"after   {after}")
-    print(f"{time.perf_counter() - started:.0f} s")
+    runs: Sequence[tuple[str, str, Sequence[str]]] = [(given.target, given.objective, given.set)]
+    if given.all:
+        runs = [*((target, objective, []) for target in TARGETS for objective in OBJECTIVES), *VARIANTS]
+    for name, objective, settings in [] if given.report else runs:
+        print(" ".join([f"{objective} on {name}", *settings]), flush=True)
+        print(told(measured_once(given.results, name, objective, settings, given.every)), flush=True)
+    if given.all or given.report:
+        print(write_report(given.results))
 
 
 if __name__ == "__main__":

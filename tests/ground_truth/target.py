@@ -1,79 +1,109 @@
-"""A target in the plane whose density, samples and bin masses are known exactly: nine Gaussians of unequal weight."""
+"""Targets in the plane whose densities are known: their samples, the masses of bins, the weights of their parts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import torch
+from attrs import frozen
 from torch import Tensor
 
-SCALE, SPACING = 0.3, 1.5
-WEIGHTS = torch.tensor([1.0, 2, 1, 2, 4, 2, 1, 2, 1]) / 16
-"""Of the modes, row by row: shape (9,)."""
-CENTRES = torch.cartesian_prod(*[torch.tensor([-SPACING, 0.0, SPACING])] * 2)
-"""Shape (9, 2)."""
+from dagsdk import BuildContext
+from dagsdk.families.nine_modes import centres
+from dagsdk.plugins import load_file
 
-EDGE, BINS = 3.0, 30
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "ground_truth_rewards.py"
+EDGE, BINS, FINER = 3.0, 30, 20
 EDGES = torch.linspace(-EDGE, EDGE, BINS + 1, dtype=torch.float64)
 
-Density = Callable[[Tensor], Tensor]
+
+def fine_grid() -> Tensor:
+    """The middles of 20 × 20 squares in each bin: shape (360 000, 2), float64, row by row."""
+    line = torch.linspace(-EDGE, EDGE, FINER * BINS + 1, dtype=torch.float64)
+    return torch.cartesian_prod(*[(line[1:] + line[:-1]) / 2] * 2)
 
 
-def mixture_log_density(weights: Tensor, scale: float) -> Density:
-    """x, shape (n, 2) → log Σ_m w_m N(x; c_m, scale² I), shape (n,)."""
-    offsets = weights.log() - 2 * math.log(scale) - math.log(2 * math.pi)
-
-    def log_density(x: Tensor) -> Tensor:
-        squares = (x[:, None] - CENTRES.to(x)).square().sum(-1)
-        return torch.logsumexp(offsets.to(x) - squares / (2 * scale**2), 1)
-
-    return log_density
+@cache
+def reward(target: str, relative: bool) -> Callable[..., Tensor]:
+    """The reward as a run has it: points, shape (n, 2), and prompts to scores, shape (n,)."""
+    [spec] = load_file(EXAMPLE).provides["rewards"]
+    return spec.build(spec.options(target=target, relative=relative), BuildContext())
 
 
-log_density = mixture_log_density(WEIGHTS, SCALE)
-"""Of the target, normalised."""
+@frozen(eq=False)
+class Target:
+    """name: of the reward's option `target`.
 
-log_prior_density = mixture_log_density(torch.full((9,), 1 / 9), 0.4)
-"""Of the points that `vector` is pretrained on (`dagsdk.families.nine_modes`)."""
+    part_of: points, shape (n, 2), to the number of the part that each belongs to, shape (n,).
+    parts: how many there are.
+    """
+
+    name: str
+    part_of: Callable[[Tensor], Tensor]
+    parts: int
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """Of points, shape (n, 2): shape (n,)."""
+        return reward(self.name, relative=False)(x, [])
+
+    def log_ratio(self, x: Tensor) -> Tensor:
+        """log target - log density of the pretraining data, shape (n,)."""
+        return reward(self.name, relative=True)(x, [])
+
+    def exact_samples(self, count: int, seed: int) -> Tensor:
+        """Shape (count, 2), float32: by rejection from the square, outside of which lies less than 1e-5."""
+        generator = torch.Generator().manual_seed(seed)
+        highest, kept = float(self.log_density(fine_grid()).max()) + 0.01, torch.zeros(0, 2)
+        while len(kept) < count:
+            x = EDGE * (2 * torch.rand(200_000, 2, generator=generator) - 1)
+            accepted = torch.rand(len(x), generator=generator).log() < self.log_density(x) - highest
+            kept = torch.cat([kept, x[accepted]])
+        return kept[:count]
+
+    def exact_masses(self) -> Tensor:
+        """Of the bins of [-3, 3]², then of all that is outside, by the midpoint rule: shape (901,), float64."""
+        side = 2 * EDGE / (BINS * FINER)
+        density = self.log_density(fine_grid()).exp().view(BINS, FINER, BINS, FINER)
+        masses = density.sum((1, 3)).flatten() * side**2
+        return torch.cat([masses, (1 - masses.sum(0, keepdim=True)).clamp(min=0)])
+
+    def exact_weights(self) -> Tensor:
+        """Of the parts: shape (parts,), float32."""
+        grid = fine_grid()
+        return self.weights(grid, self.log_density(grid).exp())
+
+    def weights(self, samples: Tensor, counts: Tensor | None = None) -> Tensor:
+        """The share of samples, each counted by its number in `counts`, in each part: shape (parts,), float32."""
+        counts = torch.ones(len(samples)) if counts is None else counts.float()
+        return torch.zeros(self.parts).index_add(0, self.part_of(samples), counts) / counts.sum()
 
 
-def log_ratio(x: Tensor) -> Tensor:
-    """log target - log prior, shape (n,)."""
-    return log_density(x) - log_prior_density(x)
+def nearest_mode(x: Tensor) -> Tensor:
+    """Of the nine, row by row."""
+    return torch.cdist(x.float(), centres()).argmin(1)
 
 
-def exact_samples(count: int, seed: int) -> Tensor:
-    """Shape (count, 2), float32."""
-    generator = torch.Generator().manual_seed(seed)
-    modes = torch.multinomial(WEIGHTS, count, replacement=True, generator=generator)
-    return CENTRES[modes] + SCALE * torch.randn(count, 2, generator=generator)
+def sector(x: Tensor) -> Tensor:
+    """Of the eight of 45°, whose first is centred on the first axis; they go on anticlockwise."""
+    angle = torch.atan2(x[:, 1], x[:, 0])
+    return (angle / (math.pi / 4)).round().long() % 8
 
 
-def exact_masses() -> Tensor:
-    """Of the bins of [-3, 3]², then of all that is outside: shape (901,), float64; they sum to 1."""
-    cumulative = torch.special.ndtr((EDGES[None] - CENTRES.unique().double()[:, None]) / SCALE)
-    inside = cumulative.diff(dim=1)  # (3, 30): of a line's three modes
-    masses = torch.einsum("ij,ia,jb->ab", WEIGHTS.double().view(3, 3), inside, inside).flatten()
-    return torch.cat([masses, 1 - masses.sum(0, keepdim=True)])
+TARGETS = {t.name: t for t in (Target("nine-modes", nearest_mode, 9), Target("ring", sector, 8))}
 
 
-def sampled_masses(samples: Tensor, weights: Tensor | None = None) -> Tensor:
-    """The same of samples, shape (n, 2), each counted by its weight: shape (901,), float64."""
-    weights = torch.ones(len(samples), dtype=torch.float64) if weights is None else weights.double()
-    cells = torch.bucketize(samples.double(), EDGES, right=True) - 1
+def sampled_masses(samples: Tensor, counts: Tensor | None = None) -> Tensor:
+    """The share of samples, shape (n, 2), each counted by its number, in bins as of `exact_masses`."""
+    counts = torch.ones(len(samples), dtype=torch.float64) if counts is None else counts.double()
+    cells = torch.bucketize(samples.double().contiguous(), EDGES, right=True) - 1
     inside = ((cells >= 0) & (cells < BINS)).all(1)
     index = torch.where(inside, cells[:, 0] * BINS + cells[:, 1], BINS**2)
-    return torch.zeros(BINS**2 + 1, dtype=torch.float64).index_add(0, index, weights) / weights.sum()
+    return torch.zeros(BINS**2 + 1, dtype=torch.float64).index_add(0, index, counts) / counts.sum()
 
 
 def total_variation(masses: Tensor, others: Tensor) -> float:
     """½ Σ |p - q|, in [0, 1]."""
     return float((masses - others).abs().sum() / 2)
-
-
-def mode_weights(samples: Tensor, weights: Tensor | None = None) -> Tensor:
-    """The share of samples, each counted by its weight, that are nearest to each centre: shape (9,)."""
-    weights = torch.ones(len(samples)) if weights is None else weights
-    nearest = torch.cdist(samples, CENTRES).argmin(1)
-    return torch.zeros(9).index_add(0, nearest, weights) / weights.sum()
