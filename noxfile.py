@@ -123,7 +123,7 @@ def together(session: nox.Session) -> None:
     """The core and all plugins: no conflict between them, whole runs; on the newest Python all that the docs say."""
     session.install(*_editable(".", *(f"plugins/{name}" for name in PLUGINS)), *_group("test"), "uv")
     session.run("uv", "pip", "check")
-    more = ["tests/docs", "tests/ground_truth"] if session.python == HERE[-1] else []
+    more = ["tests/docs", "tests/ground_truth", "tests/benchmarks"] if session.python == HERE[-1] else []
     session.run("pytest", *PARALLEL, "-m", "not network", "tests/together", *more, *session.posargs)
 
 
