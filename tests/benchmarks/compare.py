@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from compare_report import Results, picture, report, tuning_report
 from compare_runs import EVERY, KNOBS, METHODS, TASKS, base, run, run_tables
+from measuring import known
 
 from dagsdk.run_folder import write_whole
 
@@ -29,16 +30,6 @@ def mean_score(result: dict[str, Any]) -> float:
     """The mean over a run's evaluations: high for what learns fast and stays."""
     scores = [evaluation["score"] for evaluation in result["evaluations"]]
     return sum(scores) / len(scores)
-
-
-def known(path: Path, work: Any) -> dict[str, Any]:
-    """The object in the file; where there is none, what `work` returns, kept there."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(work(), indent=1))
-        print(path, flush=True)
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result
 
 
 def tuning_run(method: str, value: float, given: argparse.Namespace) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import frozen
 from matplotlib.figure import Figure
+from measuring import markdown
 
 Run = Mapping[str, Any]
 """What `compare_runs.run` returned."""
@@ -84,9 +85,9 @@ def report(results: Results) -> str:
     """Markdown: two tables a task, how its runs ended, and when they came to DDPO's levels."""
     tables = []
     for task, methods in results.items():
-        tables.append(_table(_ends(task, methods)))
+        tables.append(markdown(_ends(task, methods)))
         if "ddpo" in methods:
-            tables.append(_table(_arrivals(task, methods)))
+            tables.append(markdown(_arrivals(task, methods)))
     return "\n".join(tables)
 
 
@@ -146,12 +147,7 @@ def tuning_report(tried: Mapping[str, Mapping[float, float]], knobs: Mapping[str
         best = max(candidates, key=lambda value: scores.get(value, float("-inf")))
         cells = {value: f"{value:g}: {score:.3f}" for value, score in sorted(scores.items())}
         rows.append([method, key, ", ".join(f"**{cell}**" if v == best else cell for v, cell in cells.items())])
-    return _table(iter(rows))
-
-
-def _table(rows: Iterator[list[str]]) -> str:
-    head = next(rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)) + "\n"
+    return markdown(rows)
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from attrs import evolve
+from measuring import drawn
 from torch import Tensor
 
 from dagsdk.config.files import structure_run
 from dagsdk.engine.trainer import Trainer
-from dagsdk.evaluation.scores import fixed_prompts, score_fixed
+from dagsdk.evaluation.scores import fixed_prompts
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.registry import Registry, load_registry
 from dagsdk_shapes.measure import measure
@@ -135,11 +135,9 @@ def evaluated(trainer: Trainer, images: int) -> dict[str, float]:
     distance: of two pictures of a caption (`distance`).
     """
     prompts = fixed_prompts(trainer.components.prompts, CAPTIONS * images)
-    sampler = evolve(trainer.sampler, record_outputs=False, record_denoised=False, reference=None)
-    with trainer.trained.averaged():
-        drawn = score_fixed(sampler, trainer.components.reward, prompts, range(1000, 1000 + len(prompts)))
-    [scores] = drawn.scores.values()
-    found = measure(drawn.images, prompts)
+    pictures = drawn(trainer, prompts, first_seed=1000)
+    [scores] = pictures.scores.values()
+    found = measure(pictures.images, prompts)
     return {
         "score": float(scores.mean()),
         "score_error": float(scores.std()) / math.sqrt(len(scores)),
@@ -147,7 +145,7 @@ def evaluated(trainer: Trainer, images: int) -> dict[str, float]:
         "full": found.full,
         **{f"entropy of {name}": value for name, value in found.entropy.items()},
         "entropy": sum(found.entropy.values()),
-        "distance": distance(drawn.images, prompts),
+        "distance": distance(pictures.images, prompts),
     }
 
 

@@ -11,7 +11,6 @@ is done is not done again.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,15 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from attrs import evolve, frozen
+from attrs import frozen
+from measuring import drawn, known, markdown
 from proportionality_parts import SCORES, colours
 from torch import Tensor
 
 from dagsdk.config.files import structure_run
 from dagsdk.engine.trainer import Trainer
-from dagsdk.evaluation.scores import score_fixed
 from dagsdk.registry import load_registry
-from dagsdk.run_folder import write_whole
 from dagsdk_shapes.attributes import COLOURS
 
 PARTS: Final = Path(__file__).parent / "proportionality_parts.py"
@@ -99,11 +97,8 @@ def run_tables(run: Measured, epochs: int) -> dict[str, Any]:
 
 def frequencies(trainer: Trainer, count: int) -> Tensor:
     """Of each colour, and last of none, among `count` pictures of the model as it is now: shape (9,), float64."""
-    sampler = evolve(trainer.sampler, record_outputs=False, record_denoised=False, reference=None)
-    prompts = [trainer.components.prompts[0]] * count
-    with trainer.trained.averaged():
-        drawn = score_fixed(sampler, trainer.components.reward, prompts, range(FIRST_SEED, FIRST_SEED + count))
-    return torch.bincount(colours(drawn.images), minlength=len(SCORES)).double() / count
+    pictures = drawn(trainer, [trainer.components.prompts[0]] * count, FIRST_SEED)
+    return torch.bincount(colours(pictures.images), minlength=len(SCORES)).double() / count
 
 
 def tilted(weights: Tensor, beta: float) -> Tensor:
@@ -112,6 +107,7 @@ def tilted(weights: Tensor, beta: float) -> Tensor:
 
 
 def targets(before: Tensor, beta: float) -> dict[str, Tensor]:
+    """What each kind of objective aims at, from the frequencies before: by name, of shape (9,)."""
     alike = torch.tensor([1.0] * len(COLOURS) + [0.0], dtype=torch.float64)
     return {PRIOR: tilted(before, beta), UNIFORM: tilted(alike, beta)}
 
@@ -155,12 +151,12 @@ def measure(run: Measured, epochs: int, samples: int) -> dict[str, Any]:
 def table(found: dict[str, dict[str, Any]]) -> str:
     """Markdown: of each run the shares of red, blue, the other colours and none, with those of its target."""
     head = ["", "red", "blue", "others", "none", "total variation", "KL, nats"]
-    rows = [head, ["---"] * len(head)]
+    rows = [head]
     for run in RUNS:
         if run.name not in found:
             continue
         before, after = (torch.tensor(found[run.name][key], dtype=torch.float64) for key in ("before", "after"))
-        if len(rows) == 2:
+        if len(rows) == 1:
             rows.append(["before", *_shares(before), "", ""])
         if run.beta is not None:
             target = targets(before, run.beta)[run.target]
@@ -170,7 +166,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         else:
             away = ["", ""]
         rows.append([f"`{run.name}`", *_shares(after), *away])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    return markdown(rows)
 
 
 def nats(found: dict[str, dict[str, Any]]) -> str:
@@ -180,7 +176,7 @@ def nats(found: dict[str, dict[str, Any]]) -> str:
     log Z - log_z is KL(p ‖ target); the least cost of the same E[r] is that of tilting p_ref.
     """
     head = ["β", "log Z", "E[r]", "KL to p_ref", "least KL for that E[r]", "KL to the target before", "after"]
-    rows = [head, ["---"] * len(head)]
+    rows = [head]
     scores = torch.tensor(SCORES, dtype=torch.float64)
     for run in RUNS:
         if run.objective != "relative-tb" or run.beta is None or run.name not in found:
@@ -193,7 +189,7 @@ def nats(found: dict[str, dict[str, Any]]) -> str:
             log_z - beta * float((before * scores).sum()), log_z - own["log_z"],
         ]  # fmt: skip
         rows.append([f"{beta:g}", *(f"{figure:.3f}" for figure in figures)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    return markdown(rows)
 
 
 def least_divergence(weights: Tensor, reward: float) -> float:
@@ -221,15 +217,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=4096, help="measured before and after (default: %(default)s)")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    given.output.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for run in RUNS:
-        path = given.output / f"{run.name}.json"
-        if not path.exists() and run.name in (given.runs or [run.name]):
-            write_whole(path, json.dumps(measure(run, given.epochs, given.samples), indent=1))
-            print(path, flush=True)
-        if path.exists():
-            found[run.name] = json.loads(path.read_text(encoding="utf-8"))
+    found = {
+        run.name: known(given.output / f"{run.name}.json", lambda run=run: measure(run, given.epochs, given.samples))
+        for run in RUNS
+        if run.name in (given.runs or [run.name])
+    }
     print(table(found))
     print(nats(found))
 

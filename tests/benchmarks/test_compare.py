@@ -13,9 +13,10 @@ pytest.importorskip("dagsdk_shapes")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from compare import beyond, known, results, tried, tuned
+from compare import beyond, results, tried, tuned
 from compare_report import LEVELS, arrival, at, curve, picture, reached, report, tuning_report
 from compare_runs import KNOBS, METHODS, TASKS, distance, registry, run_tables
+from measuring import known
 
 from dagsdk.config.files import structure_run
 from dagsdk.prompts.protocol import Prompt

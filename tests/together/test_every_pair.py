@@ -130,7 +130,7 @@ def test_on_images_with_replay(registry: Registry, tmp_path: Path, objective: st
 
 
 def test_the_table_has_what_this_repository_ships() -> None:
-    assert {"dag-db", "dag-kl", "ddpo", "grpo", "tb", "relative-tb", "subtb"} <= set(OBJECTIVES)
+    assert {"dag-db", "dag-kl", "ddpo", "grpo", "tb", "relative-tb", "subtb", "nabla-db"} <= set(OBJECTIVES)
     assert {"independent", "b2"} <= set(ROLLOUTS)
 
 

@@ -1,0 +1,39 @@
+"""What the comparison and the measurement of proportionality share: results that are kept, fixed draws, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from dagsdk.engine.trainer import Trainer
+from dagsdk.evaluation.scores import Scored, score_fixed
+from dagsdk.prompts.protocol import Prompt
+from dagsdk.run_folder import write_whole
+
+
+def known(path: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The object in the file; where there is none, what `work` returns, kept there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(work(), indent=1))
+        print(path, flush=True)
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def drawn(trainer: Trainer, prompts: Sequence[Prompt], first_seed: int) -> Scored:
+    """A picture of each prompt by the averaged weights, scored; seeds count on from the first."""
+    sampler = evolve(trainer.sampler, record_outputs=False, record_denoised=False, reference=None)
+    seeds = range(first_seed, first_seed + len(prompts))
+    with trainer.trained.averaged():
+        return score_fixed(sampler, trainer.components.reward, prompts, seeds)
+
+
+def markdown(rows: Iterable[Sequence[str]]) -> str:
+    """A table, its head first."""
+    head, *rest = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rest)) + "\n"
