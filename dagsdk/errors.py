@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 class DagsdkError(Exception):
-    """Base of every error dagsdk raises on purpose. The command line prints it without a traceback."""
+    """Base of every error that dagsdk raises on purpose. The command line prints it without a traceback."""
 
 
 class ConfigError(DagsdkError):
     """One or more mistakes in a run file, all found at once.
 
-    `problems` holds one line each, beginning with the path of the key, such as ``train.epochs``.
+    `problems` has one line for each, beginning with the path of the key, such as ``train.epochs``.
     """
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
@@ -31,11 +31,11 @@ class UnknownComponentError(DagsdkError):
 
 
 class ModelError(DagsdkError):
-    """A model that is missing, unreadable or of a kind no family supports."""
+    """A model that is missing, cannot be read, or is of a kind that is not supported."""
 
 
 class RewardError(DagsdkError):
-    """A reward that raised, or returned something other than finite float scores of shape (b,)."""
+    """A reward that raised, or returned something other than finite float rewards of shape (b,)."""
 
 
 class RunFolderError(DagsdkError):
@@ -47,4 +47,10 @@ class DensityError(DagsdkError, ValueError):
 
 
 class TrainingError(DagsdkError):
-    """Training cannot go on: a loss or gradient that is not finite, an objective that misbehaves."""
+    """Training cannot continue: a loss or gradient is not finite, or an objective breaks its contract."""
+
+
+def brief(error: BaseException, most: int = 300) -> str:
+    """Type and message of an exception, in one line of at most so many characters."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."

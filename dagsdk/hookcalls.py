@@ -1,10 +1,9 @@
-"""From a plugin object to the records that its hooks return, or a `PluginError` that says what it broke."""
+"""The records that a plugin's hooks return, or a `PluginError` that says which rule it breaks."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from typing import Any
 
 import pluggy
@@ -12,14 +11,15 @@ import pluggy
 from dagsdk import hookspecs
 from dagsdk.errors import PluginError
 from dagsdk.specs import KINDS, Spec
+from dagsdk.suggestions import did_you_mean
 
 HOOKS = {f"dagsdk_{kind}": kind for kind in KINDS}
 
 
 def records(plugin: object, name: str) -> Iterator[tuple[str, tuple[Spec, ...]]]:
-    """Kind and specs of each hook of `plugin`, a module or an object, alone in a manager of its own.
+    """Kind and specs of each hook of `plugin`, a module or an object, in a plugin manager of its own.
 
-    Raises `PluginError`, with the plugin's own exception as its cause where there is one.
+    Raises `PluginError`. If the plugin raised an exception, that is its cause.
     """
     manager = pluggy.PluginManager("dagsdk")
     manager.add_hookspecs(hookspecs)
@@ -41,7 +41,7 @@ def described(error: BaseException) -> str:
 
 
 def _check_functions(manager: pluggy.PluginManager, plugin: object) -> None:
-    """What pluggy passes over: a hook without its mark, one with an unknown name, one that wraps others."""
+    """Mistakes that pluggy ignores: a hook that is not marked, one with an unknown name, one that wraps others."""
     for attribute in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, attribute)
         if options is None:
@@ -51,15 +51,14 @@ def _check_functions(manager: pluggy.PluginManager, plugin: object) -> None:
             if function and attribute.startswith("dagsdk_"):
                 raise _no_such_hook(attribute)
         elif (hook := options.get("specname") or attribute) not in HOOKS:
-            if not options.get("optionalhook"):  # how a plugin offers a hook that only a later core knows
+            if not options.get("optionalhook"):  # a plugin may have a hook that only a later core knows
                 raise _no_such_hook(hook)
         elif options.get("wrapper") or options.get("hookwrapper"):
-            raise PluginError(f"{attribute!r} wraps a hook; hooks only return records, so write a plain one")
+            raise PluginError(f"{attribute!r} wraps a hook; hooks only return records: remove `wrapper`")
 
 
 def _no_such_hook(name: str) -> PluginError:
-    close = get_close_matches(name, HOOKS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"the hooks are {', '.join(HOOKS)}"
+    hint = did_you_mean(name, HOOKS) or f"the hooks are {', '.join(HOOKS)}"
     return PluginError(f"{name!r} is not a hook; {hint} (no other function may begin with 'dagsdk_')")
 
 
@@ -67,7 +66,7 @@ def _returned(manager: pluggy.PluginManager, hook: str) -> Iterator[object]:
     caller = getattr(manager.hook, hook)
     wanted = KINDS[HOOKS[hook]].__name__
     try:
-        # A hook that is a generator raises when it is exhausted, not when it is called.
+        # A generator raises when it is read, not when it is called.
         returned = [tuple(value) if isinstance(value, Iterable) else value for value in caller()]
     except KeyboardInterrupt:
         raise

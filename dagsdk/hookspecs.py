@@ -1,7 +1,8 @@
-"""The five hooks of a plugin. Each docstring is a complete one: save it as `mine.py`, name it in a run file.
+"""The five hooks of a plugin. Each docstring has a complete plugin: save it as `mine.py` and name it in a run file.
 
-A hook takes no arguments and returns records; it declares and never computes. Heavy imports belong in
-`build`, so that `dagsdk plugins` stays quick. An installed plugin names its module in its `pyproject.toml`:
+A hook takes no arguments and returns records. It declares components and computes nothing, so that `dagsdk plugins` is
+fast: heavy imports belong in `build`, or `build` is an import string. An installed plugin names its module in its
+`pyproject.toml`:
 
     [project.entry-points.dagsdk]
     mine = "dagsdk_mine"
@@ -21,7 +22,7 @@ hookspec = pluggy.HookspecMarker("dagsdk")
 
 @hookspec
 def dagsdk_rewards() -> Iterable[RewardSpec[Any]]:
-    """Rewards: what images are scored by.
+    """Rewards of images.
 
     ```python
     import attrs
@@ -35,7 +36,7 @@ def dagsdk_rewards() -> Iterable[RewardSpec[Any]]:
         scale: float = 1.0
 
 
-    def build(options, context):
+    def build(options):
         def redness(images, prompts):  # (b, 3, h, w) in [0, 1] → (b,)
             return options.scale * images[:, 0].mean(dim=(1, 2))
 
@@ -58,13 +59,13 @@ def dagsdk_rewards() -> Iterable[RewardSpec[Any]]:
 
 @hookspec
 def dagsdk_prompts() -> Iterable[PromptSpec[Any]]:
-    """Prompt sets: sequences of prompts that never change; the engine shuffles and shards them.
+    """Prompt sets: sequences of prompts that never change. The engine shuffles them and divides them among processes.
 
     ```python
     import dagsdk
 
 
-    def build(options, context):
+    def build(options):
         return [dagsdk.Prompt(f"a photo of a {animal}") for animal in ("cat", "dog", "newt")]
 
 
@@ -78,30 +79,18 @@ def dagsdk_prompts() -> Iterable[PromptSpec[Any]]:
 
 @hookspec
 def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
-    """Objectives: what turns transitions into a loss. This one is REINFORCE.
+    """Objectives: transitions, or noised images, to losses. This one is REINFORCE.
 
     ```python
     import dagsdk
 
 
-    class Reinforce:
-        needs = frozenset()
-
+    class Reinforce(dagsdk.Stateless):
         def prepare(self, trajectories):
-            from dagsdk.objectives.protocol import Signals
-
-            return Signals(values=trajectories.scores - trajectories.scores.mean())
+            return dagsdk.Signals(values=trajectories.rewards - trajectories.rewards.mean())
 
         def loss(self, batch):
-            from dagsdk.objectives.protocol import Loss
-
-            return Loss(values=-batch.signal * batch.log_pf)  # (n,)
-
-        def state_dict(self):
-            return {}
-
-        def load_state_dict(self, state):
-            pass
+            return dagsdk.Loss(values=-batch.signal * batch.log_pf)  # (n,)
 
 
     @dagsdk.hookimpl
@@ -109,7 +98,7 @@ def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
         yield dagsdk.ObjectiveSpec(
             name="reinforce",
             summary="REINFORCE with a mean baseline",
-            build=lambda options, context: Reinforce(),
+            build=lambda options: Reinforce(),
         )
     ```
     """
@@ -126,12 +115,10 @@ def dagsdk_rollouts() -> Iterable[RolloutSpec[Any]]:
 
     class BetterHalf:
         def plan(self, epoch, epochs, num_steps):
-            from dagsdk.rollouts.protocol import RolloutPlan
-
-            return RolloutPlan(window=(0, num_steps))
+            return dagsdk.RolloutPlan(window=(0, num_steps))
 
         def select(self, trajectories, signals):
-            return trajectories.scores >= trajectories.scores.median()  # (b,) bool
+            return trajectories.rewards >= trajectories.rewards.median()  # (b,) bool
 
 
     @dagsdk.hookimpl
@@ -139,7 +126,7 @@ def dagsdk_rollouts() -> Iterable[RolloutSpec[Any]]:
         yield dagsdk.RolloutSpec(
             name="better-half",
             summary="Trains on the better half of the trajectories",
-            build=lambda options, context: BetterHalf(),
+            build=lambda options: BetterHalf(),
         )
     ```
     """
@@ -148,15 +135,15 @@ def dagsdk_rollouts() -> Iterable[RolloutSpec[Any]]:
 
 @hookspec
 def dagsdk_models() -> Iterable[ModelSpec[Any]]:
-    """Models to align. `build` returns a `dagsdk.families.protocol.Family`: one of the core's, or one's own.
+    """Models to align. `build` returns a `dagsdk.Model`: one of the core's, or your own.
 
     ```python
     import dagsdk
 
 
     def build(options, context):
-        from dagsdk.families.options import VectorOptions
-        from dagsdk.families.vector import Vector
+        from dagsdk.models.options import VectorOptions
+        from dagsdk.models.vector import Vector
 
         return Vector.build(VectorOptions(width=32, pretrain=10), context)
 

@@ -1,6 +1,6 @@
-"""Finding plugins, each on its own: a broken one is recorded with its provider, and harms no other.
+"""Finding plugins. Each is loaded separately: a broken one is recorded with its provider, and does not affect others.
 
-Nothing happens at import, nothing is kept: `discover` returns records, `dagsdk.registry` looks names up.
+Nothing happens at import, and nothing is kept: `discover` returns records, and `dagsdk.registry` looks names up.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ BUILTIN = EntryPoint(name="builtin", value="dagsdk.builtin", group=GROUP)
 
 @frozen(kw_only=True, eq=False)
 class Plugin:
-    """What became of one plugin.
+    """A plugin, and whether it could be loaded.
 
-    name: of its entry point; for a local file, its path as the run file gives it.
+    name: of its entry point; for a local file, its path as in the run file.
     distribution, version: what it was installed from; None for a local file.
-    status: "ok"; "failed", and nothing of it is registered; "blocked" by DAGSDK_PLUGINS, never imported.
-    error, cause: why it failed, in one line, and the exception behind that.
-    provides: kind ("rewards", ...) to the specs it registers.
-    withheld: kind to the specs that a failed plugin would have registered, as far as that is known.
-    sha256: of a local file's bytes, as they were run.
+    status: "ok"; "failed", and nothing of it is registered; "blocked" by DAGSDK_PLUGINS, and not imported.
+    error, cause: why it failed, in one line, and the exception behind it.
+    provides: kind ("rewards", ...) to the specs that it registers.
+    withheld: kind to the specs that a failed plugin would have registered, as far as they are known.
+    sha256: of the bytes of a local file, as they were run.
     """
 
     name: str
@@ -74,15 +74,16 @@ def discover(
     entry_points: Iterable[EntryPoint] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Plugin, ...]:
-    """All plugins: the built-in one, the installed ones by entry-point name, then local `files` as listed.
+    """All plugins: the built-in one, the installed ones in the order of their names, then local `files` as listed.
 
-    entry_points: in place of the installed ones. environ: in place of `os.environ`, for
+    entry_points: in place of the installed ones.
+    environ: in place of `os.environ`, for
         DAGSDK_PLUGINS=a,b: only these installed plugins are imported (none, if it is empty);
-        DAGSDK_STRICT_PLUGINS=1: a plugin that fails is fatal.
+        DAGSDK_STRICT_PLUGINS=1: a plugin that fails is an error.
 
-    Of two plugins with one entry-point name, or with a component of the same kind and name, the first in
-    order stays and the later one fails as a whole. Raises `PluginError` for a broken local file, since a run
-    asked for it, and under strict plugins for any failure.
+    Of two plugins with the same entry-point name, or with a component of the same kind and name, the first in order is
+    kept and the second fails as a whole. Raises `PluginError` for a broken local file, since a run names it, and with
+    DAGSDK_STRICT_PLUGINS for any failure.
     """
     environ = os.environ if environ is None else environ
     listed = environ.get("DAGSDK_PLUGINS")
@@ -103,7 +104,7 @@ def discover(
     failed = [plugin for plugin in admitted if plugin.status == "failed"]
     strict = environ.get("DAGSDK_STRICT_PLUGINS", "") not in ("", "0")
     if fatal := [plugin for plugin in failed if strict or plugin.sha256 is not None]:
-        why = " (DAGSDK_STRICT_PLUGINS is set, so this is fatal)" if strict else ""
+        why = " (DAGSDK_STRICT_PLUGINS is set, so this is an error)" if strict else ""
         lines = "".join(f"\n  {plugin.label}: {plugin.error}" for plugin in fatal)
         noun = "plugin" if len(fatal) == 1 else "plugins"
         raise PluginError(f"{len(fatal)} {noun} failed to load{why}:{lines}") from fatal[0].cause
@@ -111,7 +112,7 @@ def discover(
 
 
 def admit(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
-    """The plugins in order; one with a component that an earlier one provides has failed, as a whole."""
+    """The plugins in order. One with a component that an earlier plugin provides has failed, as a whole."""
     taken: dict[tuple[str, str], Plugin] = {}
     admitted = []
     for plugin in plugins:
@@ -128,12 +129,12 @@ def collision(kind: str, name: str, first: Plugin, second: Plugin) -> str:
     """Why two plugins cannot both provide the component."""
     return (
         f"{kind[:-1]} {name!r} is provided by {first.label} and again by {second.label}, which is ignored; "
-        "rename one, uninstall one, or keep one out with DAGSDK_PLUGINS"
+        "rename one, uninstall one, or exclude one with DAGSDK_PLUGINS"
     )
 
 
 def examine(plugin: object, about: Plugin) -> Plugin:
-    """`about`, with what the hooks of a module or object return, or with why they fail. Never raises."""
+    """`about`, with the specs that the hooks of a module or object return, or with the reason why they fail."""
     provides: dict[str, tuple[Spec, ...]] = {}
     try:
         for kind, specs in records(plugin, about.name):
@@ -168,7 +169,7 @@ def load_file(path: str | Path) -> Plugin:
 
 
 class _Source(importlib.abc.SourceLoader):
-    """Runs the very bytes that were hashed: no second reading, and no stale bytecode."""
+    """Runs the bytes that were hashed, without reading the file again, and without cached bytecode."""
 
     def __init__(self, path: Path, source: bytes) -> None:
         self.path, self.source = path, source
@@ -187,7 +188,7 @@ def _module(path: Path, source: bytes) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path, loader=_Source(path, source))
     assert spec is not None
     assert spec.loader is not None
-    # Annotations written as strings are looked up in sys.modules, so the module must be there, and stay.
+    # Annotations that are strings are resolved through sys.modules, so the module must be in there.
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -204,7 +205,7 @@ def _order(plugin: Plugin) -> tuple[bool, str, str]:
 
 
 def _failed(about: Plugin, error: BaseException) -> Plugin:
-    """`about` as a failure that withholds what it provided; the cause is the plugin's own exception, if any."""
+    """`about` as a failed plugin, whose specs are withheld; the cause is the plugin's own exception, if any."""
     text = " ".join(str(error).split()) if isinstance(error, PluginError) else described(error)
     cause = error.__cause__ or error
     return evolve(about, status="failed", error=text, cause=cause, provides={}, withheld=about.provides)
@@ -232,18 +233,18 @@ def _load(entry_point: EntryPoint, about: Plugin) -> Plugin:
 
 
 def _check_core(distribution: Distribution) -> None:
-    """Refuses a plugin that asks for another core than this one, before it is imported."""
+    """Refuses a plugin that requires another version of the core, before it is imported."""
     for line in distribution.requires or ():
         try:
             wanted = Requirement(line)
         except InvalidRequirement:
-            continue  # about something else, and an installer's business
+            continue  # a matter for the installer
         applies = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
         if not applies or canonicalize_name(wanted.name) != "dagsdk":
             continue
         if not wanted.specifier.contains(__version__, prereleases=True):
             raise PluginError(
-                f"it requires dagsdk{wanted.specifier}, and dagsdk {__version__} is installed; install a "
+                f"it requires dagsdk{wanted.specifier}, and dagsdk {__version__} is installed; install a version of "
                 "dagsdk that it accepts, or another version of the plugin"
             )
 
@@ -261,7 +262,7 @@ def _about(entry_point: EntryPoint) -> Plugin:
 
 
 def _identity(distribution: Distribution) -> tuple[str | None, str | None]:
-    """Name and version, or two Nones where its metadata is missing or damaged."""
+    """Name and version, or (None, None) where the metadata is missing or damaged."""
     try:
         return distribution.name, distribution.version
     except Exception:
@@ -269,9 +270,9 @@ def _identity(distribution: Distribution) -> tuple[str | None, str | None]:
 
 
 def _installed() -> tuple[list[EntryPoint], list[Plugin]]:
-    """Entry points of every distribution, and a failure for each one whose entry points cannot be read.
+    """The entry points of all distributions, and a failed plugin for each whose entry points cannot be read.
 
-    `importlib.metadata.entry_points` would raise for all of them if one file is damaged.
+    One damaged file would make `importlib.metadata.entry_points` raise for all of them.
     """
     found: list[EntryPoint] = []
     unreadable: list[Plugin] = []
@@ -280,15 +281,15 @@ def _installed() -> tuple[list[EntryPoint], list[Plugin]]:
         try:
             text = distribution.read_text("entry_points.txt") or ""
         except UnicodeDecodeError:
-            continue  # whose it is cannot be told
+            continue  # its owner is unknown
         if f"[{GROUP}]" not in text:
             continue
         name, version = _identity(distribution)
         if name is not None and canonicalize_name(name) in seen:
-            continue  # shadowed by one that is earlier on sys.path, as its modules are
+            continue  # hidden by one that is earlier on sys.path, like its modules
         seen.add(canonicalize_name(name or ""))
         try:
-            # Twice the same line is one plugin.
+            # The same line twice is one plugin.
             found += dict.fromkeys(point for point in distribution.entry_points if point.group == GROUP)
         except Exception as error:
             broken = PluginError(f"its entry_points.txt cannot be read: {described(error)}")

@@ -1,19 +1,19 @@
-"""Components by kind and name, and who provides them."""
+"""Components by kind and name, and the plugins that provide them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from dagsdk.errors import PluginError, UnknownComponentError
 from dagsdk.plugins import Plugin, collision, discover
 from dagsdk.specs import KINDS, ModelSpec, ObjectiveSpec, PromptSpec, RewardSpec, RolloutSpec, Spec
+from dagsdk.suggestions import did_you_mean
 
 
 class Registry:
-    """What the plugins that loaded provide.
+    """The components of all plugins that loaded.
 
     A kind is a key of `dagsdk.specs.KINDS`: "rewards", "prompts", "objectives", "rollouts" or "models".
     """
@@ -45,12 +45,12 @@ class Registry:
         """The component's spec.
 
         Raises `PluginError`, with its cause, where a plugin that failed to load would have provided it, and
-        `UnknownComponentError` with a suggestion where nothing does.
+        `UnknownComponentError`, with suggestions, where no plugin does.
         """
         return self._entry(kind, name)[0]
 
     def provider(self, kind: str, name: str, /) -> Plugin:
-        """The plugin that the component comes from, also for provenance; raises like `get`."""
+        """The plugin that provides the component. Raises like `get`."""
         return self._entry(kind, name)[1]
 
     def names(self, kind: str, /) -> tuple[str, ...]:
@@ -75,34 +75,34 @@ class Registry:
                 )
                 error.__cause__ = plugin.cause
                 return error
-        failed.sort(key=lambda plugin: not _suggests(plugin, name))  # the likeliest first
+        failed.sort(key=lambda plugin: not _suggests(plugin, name))  # the most likely first
         error = UnknownComponentError(" ".join(self._why_missing(kind, name, failed)))
         error.__cause__ = failed[0].cause if failed else None
         return error
 
     def _why_missing(self, kind: str, name: str, failed: list[Plugin]) -> Iterable[str]:
         names = self.names(kind)
-        close = get_close_matches(name, names, n=1)
         others = [other for other in KINDS if name in self._provided[other]]
-        hint = f"; did you mean {close[0]!r}?" if close else "."
+        near = did_you_mean(name, names)
+        hint = f"; {near}" if near else "."
         yield f"No {kind[:-1]} is called {name!r}{hint}"
         if others:
-            yield f"The name belongs to {' and '.join(others)}."
+            yield f"There is one among the {' and '.join(others)}."
         yield f"Installed {kind}: {', '.join(names) or 'none'}."
         if failed:
             reasons = "; ".join(f"{plugin.label}: {plugin.error}" for plugin in failed)
-            yield f"Plugins that failed to load, any of which may have provided it: {reasons}."
+            yield f"Plugins that failed to load, one of which may provide it: {reasons}."
         if blocked := [plugin.name for plugin in self.plugins if plugin.status == "blocked"]:
             yield f"Blocked, since DAGSDK_PLUGINS does not list them: {', '.join(blocked)}."
         yield "Install the plugin that provides it, or choose one that `dagsdk plugins` shows."
 
 
 def _suggests(plugin: Plugin, name: str) -> bool:
-    """Whether the plugin's name, or its distribution's, begins the component's."""
+    """Whether the component's name begins with the plugin's, or with its distribution's."""
     stems = {plugin.name, (plugin.distribution or plugin.name).removeprefix("dagsdk-")}
     return any(name == stem or name.startswith(f"{stem}-") for stem in stems)
 
 
 def load_registry(files: Iterable[str | Path] = ()) -> Registry:
-    """What is built in and installed, and what these local plugin files provide. Raises `PluginError`."""
+    """All components: built in, installed, and from these local plugin files. Raises `PluginError`."""
     return Registry(discover(files=files))

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from attrs import field, frozen
+from attrs.validators import in_
 
 from dagsdk.errors import PluginError
 
 if TYPE_CHECKING:
     import torch
 
-    from dagsdk.families.protocol import Family
-    from dagsdk.objectives.protocol import Needs, Objective
-    from dagsdk.prompts.protocol import PromptSet
-    from dagsdk.rewards.protocol import Reward
-    from dagsdk.rollouts.protocol import Rollout
+    from dagsdk.objectives.parts import Needs
 
 OptionsT = TypeVar("OptionsT")
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_IMPORT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 @frozen
 class NoOptions:
-    """For a component without options: any key beside `name` is a mistake."""
+    """For a component without options: any key next to `name` is a mistake."""
 
 
 @frozen(kw_only=True)
@@ -65,16 +65,22 @@ def _one_line(spec: Any, attribute: Any, value: Any) -> None:
         )
 
 
-def _callable(spec: Any, attribute: Any, value: Any) -> None:
+def _buildable(spec: Any, attribute: Any, value: Any) -> None:
+    if isinstance(value, str) and _IMPORT.fullmatch(value):
+        return
     if not callable(value):
         raise PluginError(
-            f"{type(spec).__name__} {spec.name!r}: {attribute.name} is {value!r}; it must be a function "
-            f"of {'(options)' if attribute.name == 'unneeded' else '(options, context)'}"
+            f"{type(spec).__name__} {spec.name!r}: build is {value!r}; it must be a function of (options, context), or "
+            'an import string such as "my_package.module:MyClass"'
         )
 
 
-def _nothing(options: object) -> frozenset[Needs]:
-    return frozenset()
+def _set_of_needs(spec: Any, attribute: Any, value: Any) -> None:
+    if not callable(value) and not isinstance(value, frozenset):
+        raise PluginError(
+            f"{type(spec).__name__} {spec.name!r}: needs is {value!r}; it must be a frozenset of `dagsdk.Needs`, or a "
+            "function of the options that returns one"
+        )
 
 
 def _attrs_class(spec: Any, attribute: Any, value: Any) -> None:
@@ -86,81 +92,123 @@ def _attrs_class(spec: Any, attribute: Any, value: Any) -> None:
 
 
 @frozen(kw_only=True)
-class RewardSpec(Generic[OptionsT]):
-    """A reward: scores images. `build` returns a `dagsdk.rewards.protocol.Reward`.
+class ComponentSpec(Generic[OptionsT]):
+    """What the records of every kind share.
 
     name: lower-case, ``[a-z0-9-]``; what a run file calls it.
     summary: one line, shown by `dagsdk plugins`.
-    build: makes the component from its options; heavy imports belong in here.
-    options: a frozen attrs class, structured strictly from the keys beside `name` in the run file.
-    differentiable: may gradients flow from the score to the image?
+    build: makes the component: a function of (options, context), or of options alone; heavy imports belong in here.
+        Or an import string, ``"my_package.module:MyClass"``, of such a function or class, imported when it is built.
+    options: a frozen attrs class, structured strictly from the keys next to `name` in the run file.
     weights: what `build` fetches from elsewhere; () means that it works offline.
     """
 
     name: str = field(validator=_valid_name)
     summary: str = field(validator=_one_line)
-    build: Callable[[OptionsT, BuildContext], Reward] = field(validator=_callable)
+    build: Callable[..., Any] | str = field(validator=_buildable)
     options: type[OptionsT] = field(default=NoOptions, validator=_attrs_class)  # type: ignore[assignment]
-    differentiable: bool = False
     weights: tuple[str, ...] = ()
+
+    def make(self, options: OptionsT, context: BuildContext) -> Any:
+        """The component, built with these options. Raises PluginError for an import string that leads nowhere."""
+        build = self._imported(self.build) if isinstance(self.build, str) else self.build
+        return build(options, context) if _takes(build, options, context) else build(options)
+
+    def _imported(self, target: str) -> Any:
+        module, _, path = target.partition(":")
+        try:
+            found: Any = import_module(module)
+            for attribute in path.split("."):
+                found = getattr(found, attribute)
+        except (ModuleNotFoundError, AttributeError) as error:
+            missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else module
+            if isinstance(missing, str) and not (module + ".").startswith(missing + "."):
+                raise  # a library that the module needs is missing, not the module
+            raise PluginError(
+                f"{type(self).__name__} {self.name!r}: build is {target!r}, which cannot be imported: {error}; name a "
+                "module and a class or function in it"
+            ) from error
+        if not callable(found):
+            kind = type(found).__name__
+            raise PluginError(
+                f"{type(self).__name__} {self.name!r}: build is {target!r}, a {kind}; name a class or a function"
+            )
+        return found
 
 
 @frozen(kw_only=True)
-class PromptSpec(Generic[OptionsT]):
+class RewardSpec(ComponentSpec[OptionsT]):
+    """A reward: rates images. `build` returns a `dagsdk.rewards.protocol.Reward`.
+
+    differentiable: may gradients flow from the reward to the image?
+    """
+
+    differentiable: bool = False
+
+
+@frozen(kw_only=True)
+class PromptSpec(ComponentSpec[OptionsT]):
     """A set of prompts. `build` returns a sequence of `dagsdk.Prompt` that never changes."""
 
-    name: str = field(validator=_valid_name)
-    summary: str = field(validator=_one_line)
-    build: Callable[[OptionsT, BuildContext], PromptSet] = field(validator=_callable)
-    options: type[OptionsT] = field(default=NoOptions, validator=_attrs_class)  # type: ignore[assignment]
-    weights: tuple[str, ...] = ()
-
 
 @frozen(kw_only=True)
-class ObjectiveSpec(Generic[OptionsT]):
-    """A training objective. `build` returns a `dagsdk.objectives.protocol.Objective`.
+class ObjectiveSpec(ComponentSpec[OptionsT]):
+    """A training objective. `build` returns a `dagsdk.Objective`.
 
-    needs: what the engine must compute for it, known before anything is built, so that impossible pairs are
-        refused when the run file is read. The built objective's `needs` must be the same set or a part of it.
-    unneeded: which of these an objective with these options does without.
+    needs: what the engine must compute for it: a frozenset of `dagsdk.Needs`, or a function of the options that returns
+        one. It is said here only, and known before anything is built, so that a run file with an impossible pair is
+        refused when it is read.
+    batches: what `loss` is given: "transitions" of sampled trajectories, or "denoisings" of images that are noised
+        afresh (the forward process).
+    samples: which model draws the images: the "policy" in training, or the "reference", the model before training.
+    compares_images: does it compare images of the same prompt? True, False, or a function of the options.
     off_policy: may it be trained on trajectories that the policy did not sample ([replay])?
     """
 
-    name: str = field(validator=_valid_name)
-    summary: str = field(validator=_one_line)
-    build: Callable[[OptionsT, BuildContext], Objective] = field(validator=_callable)
-    options: type[OptionsT] = field(default=NoOptions, validator=_attrs_class)  # type: ignore[assignment]
-    needs: frozenset[Needs] = frozenset()
-    unneeded: Callable[[OptionsT], frozenset[Needs]] = field(default=_nothing, validator=_callable)
+    needs: frozenset[Needs] | Callable[[OptionsT], frozenset[Needs]] = field(
+        default=frozenset(), validator=_set_of_needs
+    )
+    batches: Literal["transitions", "denoisings"] = field(
+        default="transitions", validator=in_(("transitions", "denoisings"))
+    )
+    samples: Literal["policy", "reference"] = field(default="policy", validator=in_(("policy", "reference")))
+    compares_images: bool | Callable[[OptionsT], bool] = False
     off_policy: bool = False
-    weights: tuple[str, ...] = ()
+
+    def needs_of(self, options: OptionsT) -> frozenset[Needs]:
+        """What an objective with these options needs."""
+        return self.needs(options) if callable(self.needs) else self.needs
+
+    def compares(self, options: OptionsT) -> bool:
+        """Whether an objective with these options compares images of the same prompt."""
+        return self.compares_images(options) if callable(self.compares_images) else self.compares_images
 
 
 @frozen(kw_only=True)
-class RolloutSpec(Generic[OptionsT]):
-    """A way of sampling trajectories. `build` returns a `dagsdk.rollouts.protocol.Rollout`.
+class RolloutSpec(ComponentSpec[OptionsT]):
+    """A way of sampling trajectories. `build` returns a `dagsdk.Rollout`.
 
-    images: how many images a prompt has in an epoch (images_per_prompt · branches of every plan), by the options, so
-        that a run that wants more of them is refused when the run file is read; None is not known before the plan.
+    images: how many images a prompt has per epoch (images_per_prompt · branches of every plan), by the options, so
+        that a run that wants more of them is refused when the run file is read; None: not known before the plan.
     """
 
-    name: str = field(validator=_valid_name)
-    summary: str = field(validator=_one_line)
-    build: Callable[[OptionsT, BuildContext], Rollout] = field(validator=_callable)
-    options: type[OptionsT] = field(default=NoOptions, validator=_attrs_class)  # type: ignore[assignment]
     images: Callable[[OptionsT], int] | None = None
-    weights: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
-class ModelSpec(Generic[OptionsT]):
-    """A model to align. `build` returns a `dagsdk.families.protocol.Family`."""
+class ModelSpec(ComponentSpec[OptionsT]):
+    """A model to align. `build` returns a `dagsdk.Model`."""
 
-    name: str = field(validator=_valid_name)
-    summary: str = field(validator=_one_line)
-    build: Callable[[OptionsT, BuildContext], Family] = field(validator=_callable)
-    options: type[OptionsT] = field(default=NoOptions, validator=_attrs_class)  # type: ignore[assignment]
-    weights: tuple[str, ...] = ()
+
+def _takes(function: Callable[..., Any], *arguments: object) -> bool:
+    """Whether the function takes these arguments. One without a signature that Python can read is taken to."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 Spec = RewardSpec[Any] | PromptSpec[Any] | ObjectiveSpec[Any] | RolloutSpec[Any] | ModelSpec[Any]

@@ -40,7 +40,7 @@ MODELS: dict[str, tuple[dict[str, Any], float]] = {
 Tables = dict[str, Any]
 
 
-PICTURES = ("dagsdk.engine.trainer.save_grid", "dagsdk.engine.trainer.save_curves", "dagsdk.engine.held_out.save_grid")
+PICTURES = ("dagsdk.run.folder.save_grid", "dagsdk.run.folder.save_curves")
 
 
 def without_pictures(patch: pytest.MonkeyPatch) -> None:
@@ -69,8 +69,8 @@ def tables(registry: Registry, objective: str, rollout: str, model: str, section
         "rewards": [{"name": "smooth"}],
         "objective": {"name": objective},
         "rollout": {"name": rollout, "steps": 4, "guidance_scale": guidance, **choices},
-        "flow": {"widths": [8, 8]},
-        "residual": {"widths": [8, 8]},
+        "state_flow": {"widths": [8, 8]},
+        "flow_gradient": {"widths": [8, 8]},
         "train": {"epochs": 1, "trajectories": 2 * images, "learning_rate": 1e-2, "weight_decay": 0.0},
         "evaluate": {"samples": 2},
     }

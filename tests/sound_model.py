@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from dagsdk import ModelSpec
-from dagsdk.families.options import VectorOptions
-from dagsdk.families.vector import Vector
+from dagsdk.models.options import VectorOptions
+from dagsdk.models.vector import Vector
 from dagsdk.testing.check import outcomes
 from dagsdk.testing.model_case import ModelCase
 from dagsdk.testing.model_checks import MODEL_CHECKS
@@ -17,7 +17,7 @@ OPTIONS = VectorOptions(pretrain=0, width=16)
 
 
 class Sound(Vector):
-    """Vectors under texts that are told apart, and images instead of vectors."""
+    """Vectors whose conditioning differs from text to text, and images instead of vectors."""
 
     @torch.no_grad()
     def encode(self, texts):
@@ -27,8 +27,8 @@ class Sound(Vector):
         return super().decode(latents)[:, :1, None, None].expand(-1, 3, 2, 2).sigmoid()
 
 
-def spec(family: type[Vector]) -> ModelSpec[Any]:
-    return ModelSpec(name="tried", summary="Tried", build=lambda none, context: family.build(OPTIONS, context))
+def spec(model: type[Vector]) -> ModelSpec[Any]:
+    return ModelSpec(name="tried", summary="Tried", build=lambda none, context: model.build(OPTIONS, context))
 
 
 def failing(tried: ModelSpec[Any], **case: Any) -> dict[str, str]:

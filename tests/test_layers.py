@@ -11,45 +11,22 @@ from pathlib import Path
 
 import pytest
 
+import dagsdk
+
 ROOT = Path(__file__).parents[1]
 CORE = sorted((ROOT / "dagsdk").rglob("*.py"))
 PLUGINS = sorted(ROOT.glob("plugins/*/src/**/*.py"))
 
-# From the ground up. A file may import its own room and any room of a lower floor, and nothing else of dagsdk.
-FLOORS = [
-    {"errors"},
-    {"contracts"},
-    {"hooks", "config", "process"},
-    {"objectives", "rollouts", "rewards", "prompts", "families"},
-    {"engine"},
-    {"checkpoints", "evaluation"},
-    {"trainer"},
-    {"testing", "scaffold"},
-    {"cli"},
-]
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-
-ROOM_OF = {
-    # The package itself holds only names: `dagsdk.__version__` and `dagsdk.hookimpl` are for everyone.
-    "dagsdk": "errors",
-    "dagsdk.errors": "errors",
-    "dagsdk.specs": "contracts",
-    "dagsdk.prompts.texts": "contracts",  # plain data from end to end
-    "dagsdk.hookspecs": "hooks",
-    "dagsdk.hookcalls": "hooks",
-    "dagsdk.plugins": "hooks",
-    "dagsdk.registry": "hooks",
-    "dagsdk.builtin": "hooks",
-    "dagsdk.checkpoints": "checkpoints",
-    "dagsdk.run_folder": "checkpoints",
-    "dagsdk.__main__": "cli",
-    # What drives the engine through a whole run saves, evaluates and loads: it lives above those rooms.
-    "dagsdk.engine.trainer": "trainer",
-    "dagsdk.engine.loading": "trainer",
-    "dagsdk.engine.held_out": "trainer",
-}
+LAYERS = (
+    "errors", "suggestions", "specs", "hookspecs", "hookcalls", "plugins", "registry", "config", "process", "prompts",
+    "rewards", "models", "objectives", "rollouts", "builtin", "engine", "evaluation", "run", "testing", "scaffold",
+    "cli", "api", "__main__",
+)  # fmt: skip
+"""Packages and modules of dagsdk. A file imports from its own and from those to the left, and from nothing else."""
+FOR_PLUGINS = LAYERS[: LAYERS.index("builtin")]
+TORCHLESS = {*LAYERS[: LAYERS.index("process")], "builtin", "cli", "__main__"}
 CONTRACTS = {"protocol", "options"}
-TORCHLESS = {"errors", "contracts", "hooks", "config", "cli"}
+"""Files of any package that load no torch either, like those whose first lines say so."""
 HEAVY = {"torch", "numpy", "diffusers", "transformers", "peft", "accelerate", "matplotlib", "PIL", "rich"}
 
 
@@ -61,16 +38,21 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path): path for path in CORE}
 
 
-def room_of(module: str) -> str:
-    if module in ROOM_OF:
-        return ROOM_OF[module]
-    if module.rpartition(".")[2] in CONTRACTS:
-        return "contracts"
-    return module.split(".")[1]
+def layer_of(module: str) -> str:
+    """The package or module of dagsdk that a module belongs to; "" for dagsdk itself, which loads nothing."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def light(path: Path) -> bool:
+    module, says = module_of(path), ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return layer_of(module) in {"", *TORCHLESS} or path.stem in CONTRACTS or "no torch" in says.lower()
 
 
 def imports(path: Path, *, lazy: bool = True) -> Iterator[str]:
-    """Modules that a file imports when it runs; without `lazy`, when it is imported."""
+    """Modules that a file imports when it runs; without `lazy`, when it is imported.
+
+    A name that `dagsdk` only passes on counts as an import from where it is.
+    """
 
     def walk(nodes: list[ast.stmt]) -> Iterator[str]:
         for node in nodes:
@@ -79,8 +61,10 @@ def imports(path: Path, *, lazy: bool = True) -> Iterator[str]:
                     yield from (alias.name for alias in names)
                 case ast.ImportFrom(module=module, level=level, names=names):
                     assert level == 0, f"{path}:{node.lineno}: a relative import; name the module in full"
-                    whole = [f"{module}.{alias.name}" for alias in names]
-                    yield from (name if name in MODULES else str(module) for name in whole)
+                    homes = dagsdk._HOME if module == "dagsdk" else {}
+                    for alias in names:
+                        whole = f"{module}.{alias.name}"
+                        yield whole if whole in MODULES else homes.get(alias.name, str(module))
                 case ast.If(test=test, orelse=orelse) if "TYPE_CHECKING" in ast.unparse(test):
                     yield from walk(orelse)
                 case ast.FunctionDef() | ast.AsyncFunctionDef() if not lazy:
@@ -95,34 +79,46 @@ def imports(path: Path, *, lazy: bool = True) -> Iterator[str]:
     yield from walk(ast.parse(path.read_text(encoding="utf-8")).body)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import torch.nn", ["torch.nn"]),
+        ("from dagsdk import specs, Loss, hookimpl", ["dagsdk.specs", "dagsdk.objectives.protocol", "dagsdk"]),
+        ("from dagsdk.engine import update", ["dagsdk.engine.update"]),
+        ("if TYPE_CHECKING:\n    import a\nelse:\n    import b", ["b"]),
+        ("try:\n    import a\nexcept ImportError:\n    import b", ["a", "b"]),
+        ("def f():\n    with x:\n        import a", ["a"]),
+        ("match x:\n    case 1:\n        import a", ["a"]),
+    ],
+)
+def test_every_import_that_runs_is_found(text: str, found: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file.py").write_text(text, encoding="utf-8")
+    assert list(imports(tmp_path / "file.py")) == found
+    assert list(imports(tmp_path / "file.py", lazy=False)) == ([] if "def f" in text else found)
+
+
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def test_every_package_is_a_layer() -> None:
+    assert {layer_of(module) for module in MODULES} == {"", *LAYERS}
+
+
 @pytest.mark.parametrize("path", CORE, ids=name)
 def test_imports_run_one_way(path: Path) -> None:
-    module = module_of(path)
-    if path.name == "__init__.py" and module.count(".") == 1:
-        mine = module.split(".")[1]  # a room's own front may show what is in the room
-    else:
-        mine = room_of(module)
-    assert mine in FLOOR, f"{name(path)} is in no room; give it one in FLOORS and in architecture.md"
-    # Built-ins come in through the hooks, as plugins do: they may build what is above them, when asked to.
-    for target in imports(path, lazy=module != "dagsdk.builtin"):
-        if target.split(".")[0] != "dagsdk":
-            continue
-        other = room_of(target)
-        assert other == mine or FLOOR[other] < FLOOR[mine], (
-            f"{name(path)} (room {mine!r}, floor {FLOOR[mine]}) imports {target} "
-            f"(room {other!r}, floor {FLOOR[other]}); imports run downwards only"
-        )
+    mine = layer_of(module_of(path))
+    below = LAYERS[: LAYERS.index(mine) + 1] if mine else ()
+    for target in imports(path):
+        if target.split(".")[0] == "dagsdk" and (other := layer_of(target)):
+            assert other in below, f"{name(path)} imports {target}; {mine or 'dagsdk'} may import from {below}"
 
 
 @pytest.mark.parametrize("path", PLUGINS, ids=name)
 def test_plugins_stay_out_of_the_engine(path: Path) -> None:
     for target in imports(path):
-        if target.split(".")[0] == "dagsdk":
-            assert FLOOR[room_of(target)] < FLOOR["engine"], f"{name(path)} imports {target}"
+        if target.split(".")[0] == "dagsdk" and (layer := layer_of(target)):
+            assert layer in FOR_PLUGINS, f"{name(path)} imports {target}; plugins may import from {FOR_PLUGINS}"
 
 
 @pytest.mark.parametrize("path", CORE, ids=name)
@@ -131,8 +127,8 @@ def test_the_core_imports_no_plugin(path: Path) -> None:
     assert packages.isdisjoint(target.split(".")[0] for target in imports(path))
 
 
-@pytest.mark.parametrize("path", [p for p in CORE if room_of(module_of(p)) in TORCHLESS], ids=name)
-def test_light_rooms_load_torch_when_it_is_used(path: Path) -> None:
+@pytest.mark.parametrize("path", [p for p in [*CORE, *PLUGINS] if light(p)], ids=name)
+def test_light_files_load_torch_when_it_is_used(path: Path) -> None:
     loaded = {target.split(".")[0] for target in imports(path, lazy=False)}
     assert loaded.isdisjoint(HEAVY - {"rich"}), f"{name(path)} imports {loaded & HEAVY} at the top"
 

@@ -11,16 +11,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Bars:
-    """A context with one bar an activity, drawn on standard error and only on a terminal."""
+    """A context with one bar per activity: on standard error where it is a terminal, or in a notebook's cell."""
 
     def __init__(self, epochs: int) -> None:
+        console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:<11}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
+            console=console,
+            disable=not (sys.stderr.isatty() or console.is_jupyter),
             transient=True,
         )
         self._epochs = self._bars.add_task("epoch", total=epochs)
@@ -36,7 +37,7 @@ class Bars:
         self._bars.stop()
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """A `dagsdk.engine.trainer.Progress`."""
+        """A `dagsdk.run.trainer.Progress`."""
         if stage not in self._stages:
             self._stages[stage] = self._bars.add_task(stage, total=total)
         self._bars.update(self._stages[stage], completed=done, total=total)

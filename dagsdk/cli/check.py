@@ -1,8 +1,8 @@
-"""What `dagsdk plugins check NAME` does: the contract, without pytest."""
+"""`dagsdk plugins check NAME`: the contract, without pytest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +18,48 @@ from dagsdk.testing.check import Check, Outcome, name_of, outcome, outcomes, req
 from dagsdk.testing.kinds import CONTRACTS
 from dagsdk.testing.plugin_checks import PLUGIN_CHECKS, PluginCase
 
-MARKS = {"passed": "ok", "failed": "FAIL", "excepted": "except", "skipped": "skip"}
+MARKS = {"passed": "ok", "failed": "FAIL", "warned": "WARN", "excepted": "except", "skipped": "skip"}
 
 
-def checked(found: Sequence[Plugin], name: str, sets: Sequence[str], excepts: Sequence[str]) -> bool:
-    """Checks whatever is called `name`, prints what was found, and returns whether every rule is kept."""
+def checked(
+    found: Sequence[Plugin], name: str, sets: Sequence[str], excepts: Sequence[str], *, strict: bool = False
+) -> bool:
+    """Checks whatever is called `name`, prints the outcomes, and returns whether no rule is broken.
+
+    strict: whether what a published package should have is required as well.
+    """
     plugins, components = named(found, name)
     options = options_given(sets)
     exceptions = dict(exception_given(text) for text in excepts)
     if options and (plugins or len(components) != 1):
         raise click.UsageError(f"--set is for one component, and {name!r} is a plugin or several components")
-    asked: list[Check] = list(PLUGIN_CHECKS) if plugins else []
-    asked += [check for kind, _ in components for check in CONTRACTS[kind][1]]
-    require_known(asked, exceptions)
+    every: list[Check] = list(PLUGIN_CHECKS) if plugins else []
+    every += [check for kind, _ in components for check in CONTRACTS[kind][1]]
+    require_known(every, exceptions)
     results: list[Outcome] = []
+
+    def run(checks: Sequence[Check], case: object) -> None:
+        results.extend(printed(outcomes(checks, case, about(checks, exceptions), strict=strict)))
+
     for plugin in plugins:
         click.echo(plugin.label)
-        results += told(outcomes(PLUGIN_CHECKS, PluginCase(plugin=plugin.name), about(PLUGIN_CHECKS, exceptions)))
+        run(PLUGIN_CHECKS, PluginCase(plugin=plugin.name))
     for kind, spec in components:
         case_class, checks = CONTRACTS[kind]
         click.echo(f"{kind[:-1]} {spec.name}")
         if missing := [field for field in required(spec) if field not in options]:
             click.echo(
                 f"  not checked: it needs {', '.join(missing)}; "
-                f"`dagsdk plugins check {spec.name} --set {missing[0]}=...` gives it"
+                f"use `dagsdk plugins check {spec.name} --set {missing[0]}=...`"
             )
             continue
         case = case_class(spec=spec, options=options)
-        case.structured  # noqa: B018  a mistake in the options is no failure of the component
+        case.structured  # noqa: B018  raises for a mistake in the options, which is no failure of the component
         building = outcome(check_builds, case, {})
-        # One that cannot be built would fail every check, with one reason, and perhaps after a long time each.
-        builds = building.status == "passed"
-        results += told(outcomes(checks, case, about(checks, exceptions)) if builds else iter([building]))
+        if building.status == "passed":
+            run(checks, case)
+        else:  # every check would fail for the same reason, perhaps after a long time each
+            results.extend(printed([building]))
     counts = {status: sum(result.status == status for result in results) for status in MARKS}
     click.echo(", ".join(f"{n} {status}" for status, n in counts.items() if n) or "nothing was checked")
     return counts["failed"] == 0
@@ -102,13 +112,14 @@ def exception_given(text: str) -> tuple[str, str]:
     return check, reason
 
 
-def about(checks: Sequence[Any], exceptions: Mapping[str, str]) -> dict[str, str]:
+def about(checks: Sequence[Check], exceptions: Mapping[str, str]) -> dict[str, str]:
+    """The exceptions that name one of these checks."""
     names = {name_of(check) for check in checks}
     return {name: reason for name, reason in exceptions.items() if name in names}
 
 
-def told(found: Iterator[Outcome]) -> Iterator[Outcome]:
-    """Each outcome, once it is printed."""
+def printed(found: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Each outcome, after it is printed."""
     for result in found:
         click.echo(f"  {MARKS[result.status]:<6}  {result.check}: {result.message or result.rule}")
         yield result

@@ -1,4 +1,4 @@
-"""The command line. A verb's module is loaded when that verb is used, so that the others stay quick."""
+"""The command line. The module of a command is imported only when the command is used, so that the others are fast."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
 from dagsdk import __version__
 from dagsdk.errors import DagsdkError
+from dagsdk.suggestions import did_you_mean
 
 VERBS = {
-    "train": "Align a model as a run file says, or resume.",
-    "sample": "Sample images from a run or a model.",
-    "plugins": "List plugins, show what they provide, check their contracts.",
-    "new": "Begin a plugin: a project that installs, passes its tests and trains.",
+    "train": "Align a model by a run file, or resume a run.",
+    "sample": "Sample images from a run.",
+    "plugins": "List plugins, show their components, check their contracts.",
+    "new": "Write the project of a new plugin.",
 }
-"""Verb to its line in `dagsdk --help`. Verb v is the click command `v` in `dagsdk.cli.v`."""
+"""Command to its line in `dagsdk --help`. Command v is the click command `v` in `dagsdk.cli.v`."""
 
 
 class Verbs(click.Group):
-    """A group that imports a command only to run it."""
+    """A group that imports a command only when it is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -39,17 +39,16 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not args[0].startswith("-"):
-            close = get_close_matches(args[0], VERBS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the verbs are {', '.join(VERBS)}."
-            ctx.fail(f"No verb is called {args[0]!r}; {hint}")
+            hint = did_you_mean(args[0], VERBS) or f"the commands are {', '.join(VERBS)}"
+            ctx.fail(f"there is no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
+        with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=Verbs, subcommand_metavar="VERB [ARGS]...")
+@click.group(cls=Verbs, subcommand_metavar="COMMAND [ARGS]...")
 @click.version_option(__version__, prog_name="dagsdk")
 def dagsdk() -> None:
     """Align text-to-image diffusion models with black-box rewards, and keep their diversity.
@@ -59,9 +58,11 @@ def dagsdk() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status; `args` are those of the program unless given.
+    """Runs the command line and returns its exit status.
 
-    0: done. 1: an error, told in a line. 2: wrong usage. 130: interrupted.
+    args: arguments; None means those of the program.
+
+    0: done. 1: an error, with a message. 2: wrong usage. 130: interrupted.
     """
     try:
         status = dagsdk.main(args=args, prog_name="dagsdk", standalone_mode=False)

@@ -13,13 +13,13 @@ from dagsdk.scaffold.project import KINDS, module_of, write_project
 @click.command()
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.argument("name")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where the project goes [default: dagsdk-NAME].")
+@click.option("--folder", type=click.Path(path_type=Path), help="Folder of the project [default: dagsdk-NAME].")
 @click.option("--author", help="For the licence and the metadata [default: The dagsdk-NAME authors].")
 def new(kind: str, name: str, folder: Path | None, author: str | None) -> None:
-    """Write a plugin project that provides NAME: a reward, a prompt set, an objective, a rollout or a model.
+    """Write the project of a plugin that provides NAME: a reward, prompt set, objective, rollout or model.
 
-    NAME is what run files will call it: lower-case letters, digits and hyphens, without the prefix dagsdk-. The
-    project is complete: a working example of its kind, with tests, a run file, README and licence.
+    NAME is its name in run files: lower-case letters, digits and hyphens, without the prefix dagsdk-. The project is a
+    complete, working example of its kind, with tests, a run file, README and licence.
     """
     from dagsdk.cli.plugins import quietly_discovered
     from dagsdk.registry import Registry

@@ -1,4 +1,4 @@
-"""`dagsdk plugins`: what is installed, what it provides and what failed. Loads no torch."""
+"""`dagsdk plugins`: installed plugins, their components, and failures. Loads no torch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dagsdk.specs import KINDS
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
 @click.pass_context
 def plugins(context: click.Context, as_json: bool) -> None:
-    """List plugins and what they provide.
+    """List plugins and their components.
 
-    DAGSDK_PLUGINS=a,b loads only these; DAGSDK_STRICT_PLUGINS=1 makes a failure fatal.
+    DAGSDK_PLUGINS=a,b loads only these plugins; DAGSDK_STRICT_PLUGINS=1 makes a failure an error.
     """
     if context.invoked_subcommand is not None:
         if as_json:
-            raise click.UsageError("--json is for the list; leave it out before a subcommand")
+            raise click.UsageError("--json is for the list of plugins; leave it out before a subcommand")
         return
     found = quietly_discovered()
     if as_json:
@@ -36,7 +36,7 @@ def plugins(context: click.Context, as_json: bool) -> None:
 @plugins.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """Tell all about a component, or about a plugin, called NAME."""
+    """Show the component or plugin NAME: where it is from, its licence and its options."""
     from dagsdk.cli.describe import description
 
     click.echo(description(quietly_discovered(), name))
@@ -46,26 +46,27 @@ def show(name: str) -> None:
 @click.argument("name")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="An option of the component: quality=50")
 @click.option("--except", "excepts", multiple=True, metavar="CHECK=REASON", help="A check that must fail, and why.")
-def check(name: str, sets: tuple[str, ...], excepts: tuple[str, ...]) -> int:
-    """Hold a plugin, a component or a local file NAME to its contract.
+@click.option("--strict", is_flag=True, help="Also fail on what a published package should have (WARN).")
+def check(name: str, sets: tuple[str, ...], excepts: tuple[str, ...], strict: bool) -> int:
+    """Check that the plugin, component or local file NAME keeps its contract.
 
-    The status is 1 where a rule is broken. `dagsdk.testing` has the same checks for pytest.
+    The exit status is 1 if a rule is broken. `dagsdk.testing` has the same checks for pytest.
     """
     from dagsdk.cli.bars import silence_libraries
     from dagsdk.cli.check import checked
 
     silence_libraries()
-    return 0 if checked(quietly_discovered(), name, sets, excepts) else 1
+    return 0 if checked(quietly_discovered(), name, sets, excepts, strict=strict) else 1
 
 
 def quietly_discovered() -> tuple[Plugin, ...]:
-    """All plugins. What one prints while it is imported must not end up within the output."""
+    """All plugins. What a plugin prints while it is imported goes to standard error, not into the output."""
     with contextlib.redirect_stdout(sys.stderr):
         return discover()
 
 
 def as_record(plugin: Plugin) -> dict[str, Any]:
-    """The plugin as `dagsdk plugins --json` writes it."""
+    """The plugin's object in the output of `dagsdk plugins --json`."""
     return {
         "name": plugin.name,
         "distribution": plugin.distribution,
@@ -86,7 +87,7 @@ def show_table(found: tuple[Plugin, ...]) -> None:
     for plugin in found:
         style = {"ok": "green", "failed": "bold red", "blocked": "yellow"}[plugin.status]
         cells = (plugin.name, plugin.provider, "\n".join(_provided(plugin)))
-        table.add_row(*map(Text, cells), Text(plugin.status, style=style))  # Text: brackets are no markup here
+        table.add_row(*map(Text, cells), Text(plugin.status, style=style))  # Text: brackets are not markup
     Console().print(table)
     for plugin in found:
         if plugin.status == "failed":

@@ -11,7 +11,7 @@ import click
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: objective.beta=50")
-@click.option("--resume", is_flag=True, help="Go on with the run in the output folder, from its last checkpoint.")
+@click.option("--resume", is_flag=True, help="Continue the run in the output folder from its last checkpoint.")
 def train(run: Path, overrides: tuple[str, ...], resume: bool) -> None:
     """Align a model as the run file RUN says."""
     from dagsdk.config.files import load_run, local_plugins, structure_run
@@ -23,17 +23,17 @@ def train(run: Path, overrides: tuple[str, ...], resume: bool) -> None:
     config = structure_run(tables, registry, source=str(run))  # every mistake, before torch is loaded
 
     from dagsdk.cli.bars import Bars, silence_libraries
-    from dagsdk.engine.trainer import Trainer
     from dagsdk.errors import DagsdkError
+    from dagsdk.run.trainer import Trainer
 
     silence_libraries()
     with Bars(config.train.epochs) as bars:
         trainer = Trainer(config, registry, resume=resume, progress=bars.progress)
-        main = trainer.accelerator.is_main_process
+        main = trainer.processes.main
         for warning in trainer.warnings:
             bars.say(f"warning: {warning}")
         if main and trainer.epoch:
-            bars.say(f"going on after epoch {trainer.epoch}")
+            bars.say(f"continuing after epoch {trainer.epoch}")
         last: dict[str, Any] | None = None
         try:
             for last in trainer:
@@ -43,42 +43,46 @@ def train(run: Path, overrides: tuple[str, ...], resume: bool) -> None:
         except DagsdkError as error:
             raise type(error)(*_with_next_step(error, trainer)) from error
     if main:
-        bars.say(summary(last, config.output) if last else f"nothing to do: {config.output} has all its epochs")
+        bars.say(
+            summary(last, str(config.output))
+            if last
+            else f"nothing to do: all {config.train.epochs} epochs of {config.output} are trained"
+        )
 
 
-def line(figures: dict[str, Any], epochs: int) -> str:
+def line(metrics: dict[str, Any], epochs: int) -> str:
     """One epoch in one line."""
     parts = [
-        f"epoch {figures['epoch']}/{epochs}",
-        f"reward {figures['reward/mean']:.4g} ± {figures['reward/std']:.2g}",
-        f"loss {figures['loss']:.4g}",
+        f"epoch {metrics['epoch']}/{epochs}",
+        f"reward {metrics['reward/mean']:.4g} ± {metrics['reward/std']:.2g}",
+        f"loss {metrics['loss']:.4g}",
     ]
-    if "evaluate/mean" in figures:
-        parts.append(f"held-out {figures['evaluate/mean']:.4g} ({_gain(figures)})")
-    return "  ".join([*parts, f"{figures['seconds']:.1f} s"])
+    if "evaluate/mean" in metrics:
+        parts.append(f"held-out {metrics['evaluate/mean']:.4g} ({_gain(metrics)})")
+    return "  ".join([*parts, f"{metrics['seconds']:.1f} s"])
 
 
-def summary(figures: dict[str, Any], output: str) -> str:
-    base, mean = figures["evaluate/base"], figures["evaluate/mean"]
+def summary(metrics: dict[str, Any], output: str) -> str:
+    base, mean = metrics["evaluate/base"], metrics["evaluate/mean"]
     return (
-        f"held-out reward {base:.4g} → {mean:.4g} ({_gain(figures)})\n"
-        f"before and after: {output}/evaluation/base.png, {output}/evaluation/epoch-{figures['epoch']:04d}.png\n"
-        f"curves: {output}/images/curves.png   adapter: {output}/checkpoints/epoch-{figures['epoch']:04d}"
+        f"held-out reward {base:.4g} → {mean:.4g} ({_gain(metrics)})\n"
+        f"before and after: {output}/evaluation/base.png, {output}/evaluation/epoch-{metrics['epoch']:04d}.png\n"
+        f"curves: {output}/images/curves.png   adapter: {output}/checkpoints/epoch-{metrics['epoch']:04d}"
     )
 
 
-def _gain(figures: dict[str, Any]) -> str:
-    gain, error = figures["evaluate/gain"], figures["evaluate/gain_stderr"]
+def _gain(metrics: dict[str, Any]) -> str:
+    gain, error = metrics["evaluate/gain"], metrics["evaluate/gain_stderr"]
     errors = f", {gain / error:+.1f} standard errors" if error else ""
     return f"{gain:+.4g} ± {error:.2g}{errors}"
 
 
 def _with_next_step(error: Exception, trainer: Any) -> tuple[Any, ...]:
-    from dagsdk import checkpoints
     from dagsdk.errors import ConfigError
+    from dagsdk.run import checkpoints
 
     if isinstance(error, ConfigError):
         return (error.source, error.problems)
-    done = checkpoints.found(trainer.folder.checkpoints)
-    kept = f"checkpoint {done[-1]} is good" if done else "no checkpoint was due yet"
-    return (f"{error}\n(epoch {trainer.epoch + 1}; {kept}; once mended, go on with --resume)",)
+    done = checkpoints.found(trainer.folder.checkpoints())
+    kept = f"the last checkpoint is {done[-1]}" if done else "no checkpoint was due yet"
+    return (f"{error}\n(epoch {trainer.epoch + 1}; {kept}; once that is fixed, continue with --resume)",)

@@ -1,4 +1,4 @@
-"""Components in a run file: the options beside a `name` are structured by the class its spec declares."""
+"""Components in a run file: the options next to a `name` are structured by the class that its spec declares."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KIND_OF: dict[type[Component], str] = {
     ObjectiveConfig: "objectives",
     RolloutConfig: "rollouts",
 }
-"""Section of a run file to the kind of component that its `name` names."""
+"""Section of a run file, to the kind of component that its `name` chooses."""
 
 PromptSets = tuple[PromptsConfig, ...]
 
@@ -41,7 +41,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class Specs(Protocol):
-    """What this room knows of `dagsdk.registry.Registry`."""
+    """What this package uses of `dagsdk.registry.Registry`."""
 
     def get(self, kind: str, name: str, /) -> Any:
         """The spec called `name`; raises `UnknownComponentError` or `PluginError`."""
@@ -63,7 +63,7 @@ def run_converter(registry: Specs) -> Converter:
 
 @cache
 def writing_converter() -> Converter:
-    """Turns a `RunConfig` back into tables, with the options beside `name`."""
+    """Turns a `RunConfig` back into tables, with the options next to `name`."""
     converter = strict_converter()
 
     def factory(cl: type[Component], converter: Converter) -> Any:
@@ -75,24 +75,25 @@ def writing_converter() -> Converter:
 
 
 def structure_options(options: type[Any], table: Mapping[str, Any], source: str) -> Any:
-    """Options of one component from the keys beside its `name`. Raises ConfigError with every mistake in them."""
+    """Options of one component from the keys next to its `name`. Raises ConfigError with every mistake in them."""
     converter = strict_converter()
     try:
         return _strictly(converter, options, table, [])
     except (ClassValidationError, Mistake) as error:
         raise ConfigError(source, [*problems(error)]) from error
     except (StructureHandlerNotFoundError, NameError) as error:
-        raise ConfigError(source, [f"options {options.__name__} hold what no run file can: {_line(error)}"]) from error
+        problem = f"options {options.__name__} have a type that a run file cannot write: {_line(error)}"
+        raise ConfigError(source, [problem]) from error
 
 
 def plain_options(options: Any) -> dict[str, Any]:
-    """The tables that `structure_options` gives these options back for."""
+    """Options as tables, from which `structure_options` makes the same options again."""
     tables: dict[str, Any] = plain(writing_converter().unstructure(options))
     return tables
 
 
 def options_class(registry: Specs, kind: str, name: str) -> type[Any]:
-    """The class of a component's options. Raises `Mistake` for a name that nothing provides."""
+    """The class of a component's options. Raises `Mistake` for a name that no plugin provides."""
     try:
         options: type[Any] = registry.get(kind, name).options
         return options
@@ -154,7 +155,7 @@ def _component(cl: type[Component], converter: Converter, registry: Specs) -> Ho
                 errors.extend(group.exceptions)
             except Mistake as mistake:
                 errors.append(noted(mistake, "name"))
-        else:  # whose options they are is unknown, but a misspelt key of the section shows
+        else:  # the component is unknown and so are its options, but a misspelt key of the section itself shows
             misspelt = (key for key in rest if did_you_mean(key, fields))
             errors.extend(noted(Mistake(unknown_key(key, fields)), key) for key in misspelt)
         if errors or section is None:
@@ -170,15 +171,23 @@ def _structure_options(
     cl = options_class(registry, kind, name)
     known = [a.name for a in attrs.fields(cl)]
     if clash := [key for key in known if key in taken]:
-        raise Mistake(f"{name!r} has an option {clash[0]!r}, which this section owns; its plugin must rename it")
+        raise Mistake(
+            f"{name!r} has an option {clash[0]!r}, which is a key of the section itself; its plugin must rename it"
+        )
     try:
         return _strictly(converter, cl, rest, taken)
     except (StructureHandlerNotFoundError, NameError) as error:
-        raise Mistake(f"{name!r} has options {cl.__name__} that no run file can hold: {_line(error)}") from error
+        raise Mistake(
+            f"{name!r} has options {cl.__name__} of a type that a run file cannot write: {_line(error)}; its "
+            "plugin must change it"
+        ) from error
 
 
 def _strictly(converter: Converter, cl: type[Any], table: Mapping[str, Any], taken: list[str]) -> Any:
-    """`cl` from a table whose other keys, besides those that are taken, are mistakes."""
+    """`cl` from a table in which every other key is a mistake.
+
+    taken: keys that the section owns, for suggestions.
+    """
     known = [a.name for a in attrs.fields(cl)]
     errors: list[Exception] = [
         noted(Mistake(unknown_key(key, [*taken, *known])), key) for key in table if key not in known

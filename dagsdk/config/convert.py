@@ -1,6 +1,6 @@
-"""The one strict converter: tables of a run file to frozen classes, with every mistake found at once.
+"""The strict converter: tables of a run file to frozen classes, with every mistake found at once.
 
-Nothing is coerced but an integer where a number is asked for, and an array to a tuple.
+Two things only are converted: an integer where a number is wanted, and an array to a tuple.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Hook = Callable[[Any, Any], Any]
 
 
 def strict_converter() -> Converter:
-    """A converter whose hooks raise `Mistake`, gathered in the exception groups of cattrs."""
+    """A converter whose hooks raise `Mistake`, which cattrs collects in exception groups."""
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
     for kind in (bool, int, str):
         converter.register_structure_hook(kind, _exactly)
@@ -45,7 +45,7 @@ def strict_converter() -> Converter:
 
 
 def plain(value: Any) -> Any:
-    """What TOML can hold: no None (it stands for a key left out), no tuple, set or path."""
+    """The value in types that TOML has: a None is left out, and tuples, sets and paths become arrays and strings."""
     if isinstance(value, Mapping):
         return {key: plain(member) for key, member in value.items() if member is not None}
     if isinstance(value, Set):
@@ -72,7 +72,7 @@ def attrs_class(cl: type[Any], converter: Converter, **overrides: Any) -> Hook:
 
 
 class _NotBuiltYet:
-    """Stands for the instance in a validator; one that compares fields waits until there is one."""
+    """Stands for the instance in a validator. One that compares fields fails on it, and runs again on the real one."""
 
 
 def _checked(attribute: attrs.Attribute[Any], converter: Converter) -> Hook:
@@ -114,7 +114,7 @@ def _path(value: Any, _: Any) -> Path:
 
 
 def _anything(value: Any, _: Any) -> Any:
-    """For a field of type Any: whatever JSON could also hold."""
+    """For a field of type Any: what JSON can also hold."""
     if isinstance(value, (list, tuple)):
         return [_anything(member, Any) for member in value]
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What docstrings of option classes say of each option."""
+"""What the docstrings of option classes say about each option."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import attrs
 
 
 def option_docs(options: type[Any]) -> Mapping[str, str]:
-    """Docs of options: the lines `name: text` in the docstrings of the class and its bases."""
+    """Option to its text: the lines `name: text` in the docstrings of the class and its bases."""
     docs: dict[str, str] = {}
     names = [attribute.name for attribute in attrs.fields(options)]
     for base in reversed(options.__mro__):
-        told: list[str] = []
+        described: list[str] = []
         for line in inspect.cleandoc(base.__dict__.get("__doc__") or "").splitlines():
             start = re.match(r"(\w+(?:, \w+)*):\s+(\S.*)", line)
             if start and set(start[1].split(", ")) <= set(names):
-                told = start[1].split(", ")
-                docs.update(dict.fromkeys(told, start[2]))
-            elif told and line.strip():  # the sentence goes on
-                docs.update({name: f"{docs[name]} {line.strip()}" for name in told})
+                described = start[1].split(", ")
+                docs.update(dict.fromkeys(described, start[2]))
+            elif described and line.strip():  # the sentence continues
+                docs.update({name: f"{docs[name]} {line.strip()}" for name in described})
             else:
-                told = []
+                described = []
     return docs

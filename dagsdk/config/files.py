@@ -22,18 +22,18 @@ from dagsdk.errors import ConfigError
 
 
 def read_run(path: str | Path, registry: Specs, overrides: Sequence[str] = ()) -> RunConfig:
-    """The run that a file describes; raises `ConfigError` with every mistake in it.
+    """The run that a file describes. Raises `ConfigError` with every mistake in it.
 
-    Plugins that the file names itself must be in `registry` already: see `load_run` and `local_plugins`.
+    Local plugins that the file names must be in `registry` already: see `load_run` and `local_plugins`.
     """
     return structure_run(load_run(path, overrides), registry, source=str(path))
 
 
 def load_run(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The tables of a run file, not judged yet, with overrides applied and `plugins` made absolute.
+    """The tables of a run file, not checked yet, with overrides applied and the paths in `plugins` made absolute.
 
     overrides: ``a.b=VALUE``, with values as in TOML; a bare word is a string.
-    Raises `ConfigError` for a file that cannot be read, is not TOML, or an override that fits nowhere.
+    Raises `ConfigError` for a file that cannot be read or is not TOML, and for an override that cannot be applied.
     """
     run, mistakes = overridden(_parsed(Path(path)), overrides)
     if mistakes:
@@ -45,17 +45,17 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def local_plugins(run: Mapping[str, Any]) -> tuple[Path, ...]:
-    """The plugin files that a loaded run names, to be loaded before the run is structured."""
+    """The plugin files that a loaded run names. They must be loaded before the run is structured."""
     plugins = run.get("plugins")
     return tuple(Path(p) for p in plugins if isinstance(p, str)) if isinstance(plugins, (list, tuple)) else ()
 
 
 def structure_run(run: Mapping[str, Any], registry: Specs, source: str = "run") -> RunConfig:
-    """The `RunConfig` of these tables; raises `ConfigError` with every mistake in them.
+    """The `RunConfig` of these tables. Raises `ConfigError` with every mistake in them.
 
     source: what the error calls them, such as the name of the file.
     """
-    run = {"rollout": {}, **run}  # its default names a component too, whose options the registry knows
+    run = {"rollout": {}, **run}  # its default also names a component, whose options the registry knows
     converter = run_converter(registry)
     mistakes: list[str] = []
     config = None
@@ -70,7 +70,10 @@ def structure_run(run: Mapping[str, Any], registry: Specs, source: str = "run") 
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
-    """Tables with every default spelled out, options beside `name`; `structure_run` gives the run back."""
+    """Tables with every default spelled out, and options next to `name`. `structure_run` makes the same run of them.
+
+    What is None is left out, so that a run without an output folder needs ``output=None`` again.
+    """
     tables: dict[str, Any] = plain(writing_converter().unstructure(config))
     for section in (tables, tables["evaluate"]):
         if len(section["prompts"]) == 1:
@@ -84,7 +87,7 @@ def dump_toml(config: RunConfig) -> str:
 
 
 def fingerprint(config: RunConfig) -> str:
-    """The same 64 hexadecimal digits for the same run, whatever file it came from."""
+    """64 hexadecimal digits, the same for the same run, whichever file it came from."""
     return hashlib.sha256(dump_toml(config).encode()).hexdigest()
 
 

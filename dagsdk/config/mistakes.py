@@ -1,11 +1,10 @@
-"""How a mistake in a run file is worded, and how cattrs's tree of exceptions becomes a flat list of them."""
+"""The words for mistakes in a run file, and a flat list of them from cattrs's tree of exceptions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time
-from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -13,13 +12,15 @@ import attrs
 from cattrs import BaseValidationError, ForbiddenExtraKeysError
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 
+from dagsdk import suggestions
+
 
 class Mistake(ValueError):
-    """One mistake, worded for whoever wrote the run file; the notes of cattrs say where it is."""
+    """One mistake, in words for whoever wrote the run file. The notes of cattrs say where it is."""
 
 
 def problems(error: Exception, path: str = "") -> Iterator[str]:
-    """One line a mistake, each beginning with the path of its key: ``rewards[1].weight: ...``."""
+    """One line per mistake, each beginning with the path of its key: ``rewards[1].weight: ...``."""
     if isinstance(error, BaseValidationError):
         for inner in error.exceptions:
             yield from problems(inner, path + _step(inner, path))
@@ -30,19 +31,19 @@ def problems(error: Exception, path: str = "") -> Iterator[str]:
     elif isinstance(error, KeyError):
         yield f"{path}: missing; {_how_to_give(path, error)}"
     elif (about := re.match(r"'(\w+)' ", str(error))) and not isinstance(error, Mistake):
-        yield f"{_join(path, about[1])}: {error}"  # a validator that compares fields names the one at fault
+        yield f"{_join(path, about[1])}: {error}"  # a validator that compares fields names the wrong one
     else:
         yield f"{path}: {error}" if path else str(error)
 
 
 def noted(error: Exception, name: str, kind: Any = None) -> Exception:
-    """`error`, marked as being about the attribute `name`, as cattrs marks it."""
+    """`error`, marked as being about the attribute `name`, in the way of cattrs."""
     error.add_note(AttributeValidationNote(f"at attribute {name}", name, kind))
     return error
 
 
 def shown(value: object) -> str:
-    """`value` much as the run file writes it, cut short."""
+    """`value` roughly as the run file writes it, shortened to 60 characters."""
     if isinstance(value, Mapping):
         return "{...}" if value else "{}"
     text = str(value).lower() if isinstance(value, bool) else str(value) if _is_date(value) else repr(value)
@@ -64,7 +65,7 @@ def not_one_of(value: object, choices: Iterable[object]) -> Mistake:
 
 
 def out_of_range(value: object, error: Exception) -> Mistake:
-    """What a validator of attrs, or one in its manner, raised about `value`."""
+    """The mistake for what a validator of attrs, or one that words its errors alike, raised about `value`."""
     text = str(error.args[0]) if error.args else type(error).__name__
     if bound := re.match(r"'\w+' must be ([<>]=?) (.+): ", text, re.DOTALL):
         return Mistake(f"{shown(value)} is too {_size(bound[1])}; it must be {bound[1]} {bound[2]}")
@@ -78,18 +79,19 @@ def out_of_range(value: object, error: Exception) -> Mistake:
 
 def unknown_key(key: str, choices: Iterable[str]) -> str:
     known = list(choices)
-    listed = f"; the keys here are {', '.join(map(repr, known))}" if known else "; no key belongs here; remove it"
+    listed = f"; the keys here are {', '.join(map(repr, known))}" if known else "; there are no keys here; remove it"
     return f"unknown key{did_you_mean(key, known) or listed}"
 
 
 def did_you_mean(value: object, choices: Iterable[object]) -> str:
-    """``; did you mean 'bf16'?``, or nothing when no choice is close."""
-    close = get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """``; did you mean 'bf16'?``, or nothing where no choice is near."""
+    texts = [choice for choice in choices if isinstance(choice, str)]
+    hint = suggestions.did_you_mean(value, texts) if isinstance(value, str) else ""
+    return f"; {hint}" if hint else ""
 
 
 def wanted(kind: Any) -> str:
-    """What a value of the type `kind` is called."""
+    """What messages call a value of the type `kind`."""
     origin, members = get_origin(kind) or kind, get_args(kind)
     if origin is Literal:
         return "one of " + ", ".join(map(repr, members))
@@ -125,7 +127,7 @@ _LITERALS: dict[Any, re.Pattern[str]] = {
     int: re.compile(r"[+-]?\d+"),
     float: re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?"),
 }
-"""What loses its mistake when the quotes around it go."""
+"""Strings that would be right without the quotes around them."""
 
 
 def _sort(value: object) -> str:

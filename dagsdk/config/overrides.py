@@ -11,7 +11,7 @@ from dagsdk.config.mistakes import Mistake, shown
 
 
 def overridden(run: Mapping[str, Any], overrides: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """A copy of `run` with the overrides applied in order, and one line for each that could not be."""
+    """A copy of `run` with the overrides applied in order, and one line for each that cannot be applied."""
     changed, problems = deepcopy(dict(run)), []
     for override in overrides:
         try:
@@ -34,7 +34,7 @@ def _apply(run: dict[str, Any], override: str) -> None:
         here, last = ".".join(keys[:depth]), depth == len(keys) - 1
         at: Any = _index(place, key, here) if isinstance(place, list) else key
         if not isinstance(place, (dict, list)):
-            raise Mistake(f"{here} is {shown(place)}, which has no keys; it must be a table")
+            raise Mistake(f"{here} is {shown(place)}, which has no keys; end the path at {here}")
         if last:
             place[at] = value
         else:
@@ -43,8 +43,9 @@ def _apply(run: dict[str, Any], override: str) -> None:
 
 def _index(place: list[Any], key: str, here: str) -> int:
     if not (key.isascii() and key.isdigit() and int(key) < len(place)):
-        which = f"0 to {len(place) - 1}" if place else "but it is empty"
-        raise Mistake(f"{here} is an array, in which {key!r} is no place; give an index, {which}")
+        indices = ["it is empty: add an entry to the run file", "the only index is 0"]
+        step = indices[len(place)] if len(place) < 2 else f"give an index from 0 to {len(place) - 1}"
+        raise Mistake(f"{here} is an array, and {key!r} is not an index of it; {step}")
     return int(key)
 
 

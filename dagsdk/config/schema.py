@@ -1,6 +1,6 @@
-"""The run file as frozen classes. Every default of a run is here, and every range.
+"""The run file as frozen classes: every default of a run, and every range.
 
-A component's own options are not here: they stand beside its `name` and are structured by the class that its
+A component's own options are not here. They are written next to its `name`, and structured by the class that its
 spec declares (`Component.options`).
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from attrs import Factory, field, frozen
-from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len
+from attrs.validators import and_, deep_iterable, ge, gt, le, lt, min_len, optional
 
 _count = ge(1)
 
 
 @frozen(kw_only=True)
 class Component:
-    """A component by name, with its own options (already structured once the registry knows it)."""
+    """A component by name, with its own options, structured by the class that its spec declares."""
 
     name: str = field(validator=min_len(1))
     options: Any = Factory(dict)
@@ -24,11 +24,11 @@ class Component:
 
 @frozen(kw_only=True)
 class LoraConfig:
-    """The low-rank adapter. Defaults are the paper's.
+    """[model.lora], the low-rank adapter. Defaults are the paper's.
 
     rank: r of the update B A.
-    alpha: scale of the update is alpha / rank; 0 means alpha = rank.
-    targets: module names it goes on; empty means the family's own (attention projections).
+    alpha: the update is scaled by alpha / rank; 0 means alpha = rank.
+    targets: names of the modules that it adapts; empty means the model's own choice, the attention projections.
     """
 
     rank: int = field(default=4, validator=_count)
@@ -49,10 +49,10 @@ class ModelConfig(Component):
 
 @frozen(kw_only=True)
 class FolderOptions:
-    """Beside the `name` of a model that is a folder or a Hub id.
+    """Options of a model that is a folder or a Hub id.
 
-    revision: a branch, tag or commit of the Hub; None means its main branch.
-    variant: which files of the weights, such as "fp16"; None means the plain ones.
+    revision: a branch, tag or commit on the Hub; None means the main branch.
+    variant: which files of the weights, such as "fp16"; None means the default ones.
     """
 
     revision: str | None = None
@@ -63,7 +63,7 @@ class FolderOptions:
 class PromptsConfig(Component):
     """[prompts], or one of several [[prompts]].
 
-    weight: among several sets, this one's share of the prompts is its weight over the sum of all.
+    weight: of several sets, this one has a share of the prompts equal to its weight over the sum of all weights.
     """
 
     weight: float = field(default=1.0, validator=gt(0))
@@ -71,10 +71,10 @@ class PromptsConfig(Component):
 
 @frozen(kw_only=True)
 class RewardConfig(Component):
-    """[[rewards]]. The training reward is the sum of weight · score.
+    """[[rewards]]. The training reward is the sum of weight · reward.
 
-    weight: may be negative, or 0: the reward is then watched and not trained for.
-    normalise: whether scores are standardised before they are weighted: not at all, by the mean and standard
+    weight: may be negative, or 0: the reward is then reported and not trained for.
+    normalise: whether rewards are standardised before they are weighted: not at all, by the mean and standard
         deviation of the images that share a prompt, or by those of the last `train.normalise_window` epochs.
     """
 
@@ -93,19 +93,20 @@ class RolloutConfig(Component):
 
     steps: T, transitions of a trajectory.
     guidance_scale: classifier-free guidance; 1 means none (and half the cost).
-    eta: 1 is ancestral sampling, 0 would be deterministic and has no density.
-    variance: of a transition's noise, times eta²: that of x_t' given x_t and x_0 (what samplers take), that of the
-        noising kernel, or their geometric mean; "learned" begins with the first and trains a factor a step.
-    last_step: "keep" trains the last transition like the others; "drop" takes it without noise, as a part of
-        the decoder, and ends the chain one step sooner.
-    std_floor: least standard deviation of any transition; 0 refuses a schedule that reaches 0.
+    eta: 1 is ancestral sampling; 0 is deterministic sampling, which has no density and is for objectives on the
+        forward process only.
+    variance: of a transition's noise, times eta²: that of x_t' given x_t and x_0 (what samplers use), that of the
+        noising kernel, or their geometric mean; "learned" starts from the first and trains one factor per step.
+    last_step: "keep" trains the last transition like the others; "drop" takes it without noise, as part of the
+        decoder, so that the trained chain ends one step earlier.
+    std_floor: smallest standard deviation of a transition; 0 refuses a schedule that reaches 0.
     reduction: log-densities are the mean (the paper's code) or the sum over the latent's dimensions.
     """
 
     name: str = field(default="independent", validator=min_len(1))
     steps: int = field(default=50, validator=_count)
     guidance_scale: float = field(default=5.0, validator=ge(0))
-    eta: float = field(default=1.0, validator=and_(gt(0), le(1)))
+    eta: float = field(default=1.0, validator=and_(ge(0), le(1)))
     variance: Literal["posterior", "geometric", "noising", "learned"] = "posterior"
     last_step: Literal["keep", "drop"] = "keep"
     std_floor: float = field(default=0.0, validator=ge(0))
@@ -114,11 +115,11 @@ class RolloutConfig(Component):
 
 @frozen(kw_only=True)
 class ForwardLookingConfig:
-    """[forward_looking], for objectives that ask for it.
+    """[forward_looking], for objectives that need it.
 
-    mode: "recorded" scores the x̂_0 that the sampler kept, once a state; "current" scores the x̂_0 of the
+    mode: "recorded" rewards the x̂_0 that the sampler kept, once per state; "current" rewards the x̂_0 of the
         current network at each update, as the paper's code does.
-    every: in recorded mode, score every n-th state only and hold the value in between.
+    every: in recorded mode, only every n-th state is rewarded, and the states in between use its value.
     """
 
     mode: Literal["recorded", "current"] = "recorded"
@@ -126,8 +127,8 @@ class ForwardLookingConfig:
 
 
 @frozen(kw_only=True)
-class FlowConfig:
-    """[flow], the network that estimates log F, for objectives that ask for it.
+class StateFlowConfig:
+    """[state_flow], the network that estimates log F, for objectives that need it.
 
     widths: channels of its blocks, from the input inwards; the default is the paper's.
     """
@@ -136,8 +137,8 @@ class FlowConfig:
 
 
 @frozen(kw_only=True)
-class ResidualConfig:
-    """[residual], the network shaped like a state, for objectives that ask for it.
+class FlowGradientConfig:
+    """[flow_gradient], a network whose output has the shape of the latent, for objectives that need it.
 
     widths: channels of its blocks, from the input inwards.
     """
@@ -147,10 +148,10 @@ class ResidualConfig:
 
 @frozen(kw_only=True)
 class ReplayConfig:
-    """[replay]: training on good images found before, led back to noise by the noising kernel.
+    """[replay]: training again on good images of earlier epochs, noised by the noising kernel.
 
-    trajectories: how many an epoch trains on beside those that it samples, over all processes; 0 means none.
-    capacity: how many of the best images are kept for each prompt.
+    trajectories: how many are added to each epoch's own, over all processes; 0 means none.
+    capacity: how many of the best images are kept per prompt.
     """
 
     trajectories: int = field(default=0, validator=ge(0))
@@ -162,20 +163,24 @@ class TrainConfig:
     """[train].
 
     epochs: E.
-    trajectories: sampled an epoch, over all processes.
-    passes: how often an epoch's transitions are gone through, each time in a new order (DDPO's inner epochs).
-    updates: optimiser steps a pass; its transitions are shuffled and divided among them.
+    trajectories: how many are sampled per epoch, over all processes.
+    passes: how many times an epoch's data is trained on, each time in a new order (DDPO's inner epochs).
+    updates: optimiser steps per pass; the data of a pass is shuffled and divided among them.
     transitions: how many of the epoch's transitions are trained on; 0 means all.
-    sample_batch: trajectories sampled (and images decoded) at a time; the results do not depend on it.
-    micro_batch: transitions a forward and backward pass sees; gradients accumulate up to an update.
-    strata: of each trajectory only the last trained step, and one drawn from each of so many equal parts of those
-        before it, are trained on; 0 means all.
-    learning_rate, flow_learning_rate: of the policy, and of the networks trained beside it.
+    strata: the trained steps before the last are divided into this many equal parts; of each trajectory, one step of
+        each part and the last step are trained on; 0 means all steps.
+    denoisings: for objectives on the forward process, how many times each image is noised per pass, at a time and
+        with noise of its own each.
+    sample_batch: trajectories sampled, and images decoded, at a time; results do not depend on it.
+    micro_batch: transitions, or noised images, per forward and backward pass; gradients accumulate over an update.
+    learning_rate, auxiliary_learning_rate: of the policy, and of the networks trained with it.
     noise_learning_rate: of the factors of rollout.variance = "learned".
     decay: whether all learning rates fall to 0 over the epochs, along a line or a half cosine.
-    max_grad_norm: gradient clipping, for each network by itself; 0 means none.
-    ema: decay of an exponential moving average of the trained weights; 0 means none.
-    normalise_window: epochs whose scores give the scale of rewards with normalise = "running".
+    betas: AdamW's β₁ and β₂.
+    weight_decay: AdamW's.
+    max_grad_norm: gradients are clipped to this norm, each network separately; 0 means no clipping.
+    ema: decay of an exponential moving average of the trained weights; 0 means no average.
+    normalise_window: epochs whose rewards give the mean and standard deviation of normalise = "running".
     mixed_precision: "no", "bf16" or "fp16" (fp16 needs a GPU).
     """
 
@@ -185,10 +190,11 @@ class TrainConfig:
     updates: int = field(default=2, validator=_count)
     transitions: int = field(default=0, validator=ge(0))
     strata: int = field(default=0, validator=ge(0))
+    denoisings: int = field(default=8, validator=_count)
     sample_batch: int = field(default=64, validator=_count)
     micro_batch: int = field(default=64, validator=_count)
     learning_rate: float = field(default=3e-4, validator=gt(0))
-    flow_learning_rate: float = field(default=3e-4, validator=gt(0))
+    auxiliary_learning_rate: float = field(default=3e-4, validator=gt(0))
     noise_learning_rate: float = field(default=1e-2, validator=gt(0))
     decay: Literal["none", "linear", "cosine"] = "none"
     betas: tuple[float, float] = field(default=(0.9, 0.999))
@@ -208,10 +214,10 @@ class TrainConfig:
 class EvaluateConfig:
     """[evaluate]: the same prompts and seeds, sampled by the base model and by the model in training.
 
-    prompts: a prompt set, or several; without any the training prompts are used.
+    prompts: one prompt set or several; without any, the training prompts are used.
     samples: how many images.
-    every: epochs between evaluations; 0 means at the start and the end only.
-    seed: image i starts from seed + i.
+    every: epochs between evaluations; 0 means only before the first epoch and after the last.
+    seed: image i is sampled with seed + i.
     """
 
     prompts: tuple[PromptsConfig, ...] = ()
@@ -225,7 +231,7 @@ class CheckpointConfig:
     """[checkpoint].
 
     every: epochs between checkpoints; the last epoch always has one.
-    keep: how many of the newest stay; 0 means all.
+    keep: how many of the newest are kept; 0 means all.
     """
 
     every: int = field(default=10, validator=_count)
@@ -237,14 +243,17 @@ class RunConfig:
     """A whole run file.
 
     seed: every random draw of the run follows from it.
-    output: the run folder.
+    output: the run folder. None, which a run file cannot say, means that nothing is written.
     plugins: local plugin files, such as "./mine.py".
-    trackers: where accelerate sends figures beside metrics.jsonl.
+    given: components that a program handed over ("rewards/brightness"), written by `dagsdk.align`; a folder cannot hold
+        them, so `dagsdk.load` takes them again.
+    trackers: where accelerate sends metrics, in addition to metrics.jsonl.
     """
 
     seed: int = field(default=0, validator=and_(ge(0), lt(2**63)))
-    output: str = field(validator=min_len(1))
+    output: str | None = field(validator=optional(min_len(1)))
     plugins: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
     trackers: tuple[str, ...] = ("tensorboard",)
     model: ModelConfig
     prompts: tuple[PromptsConfig, ...] = field(validator=min_len(1))
@@ -252,8 +261,8 @@ class RunConfig:
     objective: ObjectiveConfig
     rollout: RolloutConfig = RolloutConfig()
     forward_looking: ForwardLookingConfig = ForwardLookingConfig()
-    flow: FlowConfig = FlowConfig()
-    residual: ResidualConfig = ResidualConfig()
+    state_flow: StateFlowConfig = StateFlowConfig()
+    flow_gradient: FlowGradientConfig = FlowGradientConfig()
     replay: ReplayConfig = ReplayConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -1,4 +1,4 @@
-"""The policy's noise as something that is trained: one factor a step, beside the network."""
+"""The policy's noise as something that is trained: one factor per step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NoiseScale(nn.Module):
     """exp(s_k), what the standard deviation of transition k is multiplied by; 1 before training.
 
     Balance between p_F and p_B cannot hold while their variances disagree, whatever the flow is: the gap grows with the
-    square of the noise, which no function of the state can take up. With one number a step it can.
+    square of the noise, which no function of the state can take up. With one number per step it can.
 
     times: of the chain, shape (T + 1,).
     """

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from attrs import frozen
 from torch import Tensor
 
 from dagsdk.engine.noise_scale import NoiseScale
+from dagsdk.engine.precision import Precision
 from dagsdk.engine.schedule import Schedule
-from dagsdk.families.conditioning import Conditioning, concatenate
-from dagsdk.families.protocol import Family
+from dagsdk.models.protocol import Model
+from dagsdk.process.conditioning import Conditioning, concatenate
 from dagsdk.process.gaussian import Gaussian
 from dagsdk.process.prediction import align, denoise
 from dagsdk.process.transition import forward_policy, noising_kernel
@@ -20,19 +20,20 @@ from dagsdk.process.transition import forward_policy, noising_kernel
 
 @frozen(eq=False)
 class Policy:
-    """A family's network under classifier-free guidance (arXiv 2207.12598), over one schedule.
+    """A model's network under classifier-free guidance (arXiv 2207.12598), over one schedule.
 
     unconditional: conditioning of the empty prompt, one row.
     noise: trained factors of the noise, if there are any.
-    autocast: the mixed precision that networks run under; densities are float32 or wider in any case.
+    conditional_output: the network without guidance, in the run's precision: states (n, *latent), times (n,) and
+        conditioning to its output, float32. Densities are float32 or wider whatever the precision.
     """
 
-    family: Family
+    model: Model
     schedule: Schedule
     guidance_scale: float
     unconditional: Conditioning
+    conditional_output: Callable[[Tensor, Tensor, Conditioning], Tensor]
     noise: NoiseScale | None = None
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def outputs(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
         """The guided and the conditional output at states (n, *latent) and times (n,), in one network call."""
@@ -45,22 +46,16 @@ class Policy:
         unconditional, conditional = self.conditional_output(*both).chunk(2)
         return unconditional + self.guidance_scale * (conditional - unconditional), conditional
 
-    def conditional_output(self, x_t: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's output without guidance, float32."""
-        with self.autocast():
-            return self.family.predict(x_t, t, conditioning)
-
     def clean_state(self, output: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(x̂_0, ε̂) of an output at states (n, *latent) and times (n,)."""
-        path = self.family.path
-        return denoise(self.family.prediction, output, x_t, path.alpha(t), path.sigma(t))
+        return denoise(self.model.prediction, output, x_t, self.model.path.alpha(t), self.model.path.sigma(t))
 
     def transition(self, output: Tensor, x_t: Tensor, t: Tensor, t_next: Tensor) -> Gaussian:
         """p_F(x_t' | x_t) for the guided output at x_t."""
         x0, eps = self.clean_state(output, x_t, t)
         # The schedule was verified, so the floor only spares every call a look at the variances.
         gaussian = forward_policy(
-            self.family.path,
+            self.model.path,
             x0,
             eps,
             t,
@@ -75,7 +70,7 @@ class Policy:
 
     def noising(self, x_next: Tensor, t: Tensor, t_next: Tensor) -> Gaussian:
         """p_B(x_t | x_t')."""
-        return noising_kernel(self.family.path, x_next, t, t_next, std_floor=self.schedule.std_floor)
+        return noising_kernel(self.model.path, x_next, t, t_next, std_floor=self.schedule.std_floor)
 
     def finish(self, x_t: Tensor, conditioning: Conditioning) -> Tensor:
         """What is decoded of terminal states (n, *latent): themselves, or the mean at the tail of the schedule."""
@@ -87,10 +82,12 @@ class Policy:
 
 
 def make_policy(
-    family: Family,
+    model: Model,
     schedule: Schedule,
     guidance_scale: float,
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    precision: Precision | None = None,
     noise: NoiseScale | None = None,
 ) -> Policy:
-    return Policy(family, schedule, guidance_scale, family.encode([""]), noise, autocast)
+    """precision: what the network computes in; None means its own dtype."""
+    predict = model.predict if precision is None else precision.of(model.predict)
+    return Policy(model, schedule, guidance_scale, model.encode([""]), predict, noise)

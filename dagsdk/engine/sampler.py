@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any
@@ -11,159 +11,133 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
+from dagsdk.engine.drawing import Drawn
 from dagsdk.engine.policy import Policy
 from dagsdk.engine.seeds import Noise
-from dagsdk.engine.trajectory import Ends, Trajectory, joined
-from dagsdk.families.conditioning import Conditioning, take
+from dagsdk.objectives.parts import Needs, ReferencePath
+from dagsdk.objectives.trajectories import Latents, Trajectories, joined
+from dagsdk.process.conditioning import Conditioning, take
 from dagsdk.process.gaussian import Gaussian, Reduction
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.rollouts.protocol import RolloutPlan
 
 
-@frozen(eq=False)
+@frozen(eq=False, kw_only=True)
 class Sampler:
     """Draws trajectories of a policy.
 
     batch: trajectories that go through the network together. What a seed leads to does not depend on it.
-    record_outputs, record_denoised: whether trajectories keep `outputs` and `denoised`.
-    reference: a context within which the network is the reference, where trajectories keep `log_pf_reference`.
+    keeps_path: whether trajectories keep their states and densities; on the forward process they keep images only.
+    keeps_outputs, keeps_denoised: whether they keep `outputs` and `denoised`.
+    reference: a context within which the network is the reference, where trajectories have a `reference` part.
     tick: called after every network call with the number of trajectories it took one step.
     """
 
     policy: Policy
     device: torch.device
     batch: int
-    record_outputs: bool = False
-    record_denoised: bool = False
+    keeps_path: bool = True
+    keeps_outputs: bool = False
+    keeps_denoised: bool = False
     reference: Callable[[], AbstractContextManager[object]] | None = None
     tick: Callable[[int], None] = field(default=lambda n: None)
 
     @torch.no_grad()
-    def sample(
-        self,
-        prompts: Sequence[Prompt],
-        seeds: Sequence[int],
-        plan: RolloutPlan,
-        *,
-        epoch: int = 0,
-        epochs: int = 1,
-        first: int = 0,
-    ) -> Trajectory:
-        """Trajectories of prompts that the plan has already repeated: one seed and one prompt each.
+    def sample(self, drawn: Drawn, plan: RolloutPlan) -> Trajectories:
+        """One trajectory per prompt and seed; the plan has been followed in repeating the prompts.
 
         With branches, each run of `plan.branches` neighbours shares a prompt; its first `branch_step` steps are
         sampled once, with the noise of the first of them.
-
-        first: number of the first trajectory among those of all processes, which groups are counted from.
         """
         size = max(1, self.batch // plan.branches) * plan.branches
-        texts = list(dict.fromkeys(prompt.text for prompt in prompts))
-        encoded = self.policy.family.encode(texts)
-        rows = torch.tensor([texts.index(prompt.text) for prompt in prompts], device=self.device)
-        branch = torch.arange(first, first + len(prompts), device=self.device) // plan.branches
-        group = branch // plan.images_per_prompt
+        conditioning = self._encoded(drawn.prompts)
         parts = []
-        for start in range(0, len(prompts), size):
-            part = slice(start, start + size)
-            parts.append(
-                self._batch(
-                    tuple(prompts[part]),
-                    tuple(seeds[part]),
-                    take(encoded, rows[part]),
-                    group[part],
-                    branch[part],
-                    plan,
-                    (epoch, epochs),
-                )
-            )
+        for start in range(0, len(drawn), size):
+            rows = slice(start, start + size)
+            index = torch.arange(len(drawn), device=self.device)[rows]
+            parts.append(self._sample(drawn.part(rows), plan, take(conditioning, index)))
         return joined(parts)
 
-    def _batch(
-        self,
-        prompts: tuple[Prompt, ...],
-        seeds: tuple[int, ...],
-        conditioning: Conditioning,
-        group: Tensor,
-        branch: Tensor,
-        plan: RolloutPlan,
-        when: tuple[int, int],
-    ) -> Trajectory:
+    def _sample(self, drawn: Drawn, plan: RolloutPlan, conditioning: Conditioning) -> Trajectories:
         policy, schedule = self.policy, self.policy.schedule
-        noise = Noise(seeds, policy.family.latent_shape, self.device)
+        noise = Noise(drawn.seeds, policy.model.latent_shape, self.device)
         # The rows that are stepped: the first of each branch point until the branches part, then all.
-        stepped = torch.arange(0, len(prompts), plan.branches if plan.branch_step else 1, device=self.device)
         copies = plan.branches if plan.branch_step else 1
+        stepped = torch.arange(0, len(drawn), copies, device=self.device)
         conditions = take(conditioning, stepped)
         x_t = noise.draw()[stepped]
         log_prior = _log_prior(x_t, schedule.reduction).repeat_interleave(copies, 0)
-        states = [x_t.repeat_interleave(copies, 0)]
         record = Record(self)
+        record.keep_state(x_t, copies)
         for k in range(schedule.steps):
             if k == plan.branch_step and copies > 1:
                 x_t, conditions, copies = x_t.repeat_interleave(copies, 0), conditioning, 1
             transition = record.begin(k, x_t, conditions, copies)
-            drawn = noise.draw()
-            x_t = transition.at(drawn if copies == 1 else drawn[stepped])
+            draws = noise.draw()
+            x_t = transition.at(draws if copies == 1 else draws[stepped])
             record.end(x_t)
-            states.append(x_t.repeat_interleave(copies, 0))
-        return Trajectory(
-            prompts=prompts,
-            seeds=seeds,
-            conditioning=conditioning,
-            group=group,
+        branch = torch.arange(drawn.first, drawn.first + len(drawn), device=self.device) // plan.branches
+        return record.trajectories(
+            prompts=drawn.prompts,
+            group=branch // plan.images_per_prompt,
             branch=branch,
-            states=torch.stack(states, 1),
-            clean=policy.finish(x_t, conditioning),
+            replayed=torch.zeros_like(branch, dtype=torch.bool),
+            rewards=torch.zeros(len(drawn), device=self.device),
             log_prior=log_prior,
-            **record.stacked(),
-            scores=torch.zeros(len(prompts), device=self.device),
-            epoch=when[0],
-            epochs=when[1],
+            epoch=drawn.epoch,
+            epochs=drawn.epochs,
+            latents={"conditioning": conditioning, "clean": policy.finish(x_t, conditioning)},
         )
 
     @torch.no_grad()
-    def retrace(self, ends: Ends, seeds: Sequence[int], *, epoch: int = 0, epochs: int = 1) -> Trajectory:
+    def retrace(self, images: Trajectories, terminal: Tensor, seeds: Sequence[int]) -> Trajectories:
         """Trajectories that lead to given images: their states are drawn from the noising kernel, back to noise.
 
+        images: b trajectories whose densities are not known yet. terminal: their terminal states, shape (b, *latent).
         log p_F and whatever else is recorded are those of the current policy.
         """
-        texts = list(dict.fromkeys(prompt.text for prompt in ends.prompts))
-        encoded = self.policy.family.encode(texts)
-        rows = torch.tensor([texts.index(prompt.text) for prompt in ends.prompts], device=self.device)
+        conditioning = self._encoded(images.prompts)
         parts = []
         for start in range(0, len(seeds), self.batch):
-            part = slice(start, start + self.batch)
-            parts.append(self._retrace(ends.part(part), tuple(seeds[part]), take(encoded, rows[part]), (epoch, epochs)))
+            rows = slice(start, start + self.batch)
+            index = torch.arange(len(seeds), device=self.device)[rows]
+            parts.append(self._retrace(images.part(rows), terminal[rows], seeds[rows], take(conditioning, index)))
         return joined(parts)
 
     def _retrace(
-        self, ends: Ends, seeds: tuple[int, ...], conditioning: Conditioning, when: tuple[int, int]
-    ) -> Trajectory:
+        self, images: Trajectories, terminal: Tensor, seeds: Sequence[int], conditioning: Conditioning
+    ) -> Trajectories:
         policy, schedule = self.policy, self.policy.schedule
-        noise = Noise(seeds, policy.family.latent_shape, self.device)
-        states = [ends.terminal]
+        noise = Noise(seeds, policy.model.latent_shape, self.device)
+        states = [terminal]
         for k in reversed(range(schedule.steps)):
             t, t_next = (schedule.times[i].expand(len(seeds)) for i in (k, k + 1))
             states.append(policy.noising(states[-1], t, t_next).at(noise.draw()))
         states.reverse()
         record = Record(self)
+        record.keep_state(states[0])
         for k, (x_t, x_next) in enumerate(pairwise(states)):
             record.begin(k, x_t, conditioning)
             record.end(x_next)
-        return Trajectory(
-            prompts=ends.prompts,
-            seeds=seeds,
-            conditioning=conditioning,
-            group=ends.group,
-            branch=ends.branch,
-            states=torch.stack(states, 1),
-            clean=ends.clean,
+        return record.trajectories(
+            prompts=images.prompts,
+            group=images.group,
+            branch=images.branch,
+            replayed=images.replayed,
+            rewards=images.rewards,
+            raw_rewards=images.raw_rewards,
             log_prior=_log_prior(states[0], schedule.reduction),
-            **record.stacked(),
-            scores=ends.scores,
-            epoch=when[0],
-            epochs=when[1],
+            epoch=images.epoch,
+            epochs=images.epochs,
+            latents={"conditioning": conditioning, "clean": images.latents.clean},
         )
+
+    def _encoded(self, prompts: Sequence[Prompt]) -> Conditioning:
+        """Each different text is encoded once."""
+        texts = list(dict.fromkeys(prompt.text for prompt in prompts))
+        place = {text: row for row, text in enumerate(texts)}
+        rows = torch.tensor([place[prompt.text] for prompt in prompts], device=self.device)
+        return take(self.policy.model.encode(texts), rows)
 
 
 class Record:
@@ -173,35 +147,51 @@ class Record:
         self.sampler = sampler
         self.columns: dict[str, list[Tensor]] = {}
 
+    def keep_state(self, x: Tensor, copies: int = 1) -> None:
+        self.copies = copies
+        if self.sampler.keeps_path:
+            self._keep("states", x)
+
     def begin(self, k: int, x_t: Tensor, conditions: Conditioning, copies: int = 1) -> Gaussian:
         """Calls the network at step k's state: p_F(x_t' | x_t)."""
         policy, times = self.sampler.policy, self.sampler.policy.schedule.times
         self.t, self.t_next = times[k].expand(len(x_t)), times[k + 1].expand(len(x_t))
         self.x_t, self.conditions, self.copies = x_t, conditions, copies
         guided, conditional = policy.outputs(x_t, self.t, conditions)
-        if self.sampler.record_outputs:
+        if self.sampler.keeps_outputs:
             self._keep("outputs", guided)
-        if self.sampler.record_denoised:
+        if self.sampler.keeps_denoised:
             self._keep("denoised", policy.clean_state(conditional, x_t, self.t)[0])
         self.transition = policy.transition(guided, x_t, self.t, self.t_next)
         return self.transition
 
     def end(self, x_next: Tensor) -> None:
-        """Keeps the densities of the transition to x_t'."""
+        """Keeps the densities of the transition to x_t', and that state."""
         policy, reference = self.sampler.policy, self.sampler.reference
-        reduction = policy.schedule.reduction
-        self._keep("log_pf_old", self.transition.log_prob(x_next, reduction))
-        self._keep("log_pb", policy.noising(x_next, self.t, self.t_next).log_prob(self.x_t, reduction))
-        if reference is not None:
-            with reference():
-                told, _ = policy.outputs(self.x_t, self.t, self.conditions)
-                kernel = policy.transition(told, self.x_t, self.t, self.t_next)
-            self._keep("log_pf_reference", kernel.log_prob(x_next, reduction))
+        if self.sampler.keeps_path:
+            reduction = policy.schedule.reduction
+            self._keep("log_pf_old", self.transition.log_prob(x_next, reduction))
+            self._keep("log_pb", policy.noising(x_next, self.t, self.t_next).log_prob(self.x_t, reduction))
+            if reference is not None:
+                with reference():
+                    output, _ = policy.outputs(self.x_t, self.t, self.conditions)
+                    kernel = policy.transition(output, self.x_t, self.t, self.t_next)
+                self._keep("log_pf_reference", kernel.log_prob(x_next, reduction))
+            self._keep("states", x_next)
         self.sampler.tick(len(self.x_t) * self.copies)
 
-    def stacked(self) -> dict[str, Any]:
-        """Each of shape (b, T, ...), by the name that trajectories have for it."""
-        return {name: torch.stack(columns, 1) for name, columns in self.columns.items()}
+    def trajectories(self, *, latents: Mapping[str, Any], **columns: Any) -> Trajectories:
+        """The trajectories with what was kept, each of shape (b, T, ...)."""
+        kept: dict[str, Any] = {name: torch.stack(rows, 1) for name, rows in self.columns.items()}
+        none = columns["rewards"].new_zeros(len(columns["rewards"]), 0)
+        reference = kept.pop("log_pf_reference", None)
+        return Trajectories(
+            log_pf_old=kept.pop("log_pf_old", none),
+            log_pb=kept.pop("log_pb", none),
+            parts={} if reference is None else {Needs.REFERENCE_PATH: ReferencePath(reference)},
+            latents=Latents(**latents, **kept),
+            **columns,
+        )
 
     def _keep(self, name: str, rows: Tensor) -> None:
         self.columns.setdefault(name, []).append(rows.repeat_interleave(self.copies, 0))
@@ -216,4 +206,4 @@ def _log_prior(x_t: Tensor, reduction: Reduction) -> Tensor:
 def decoded(policy: Policy, clean: Tensor, batch: int) -> Tensor:
     """What rewards see of clean states (n, *latent), decoded `batch` at a time, without gradient."""
     with torch.no_grad():
-        return torch.cat([policy.family.decode(part) for part in clean.split(batch)])
+        return torch.cat([policy.model.decode(part) for part in clean.split(batch)])

@@ -7,7 +7,7 @@ from attrs import frozen
 from torch import Tensor
 
 from dagsdk.config.schema import RolloutConfig
-from dagsdk.families.protocol import Family
+from dagsdk.models.protocol import Model
 from dagsdk.process.gaussian import Reduction
 from dagsdk.process.transition import PolicyVariance, check_schedule
 
@@ -34,13 +34,14 @@ class Schedule:
         return len(self.times) - 1
 
 
-def schedule(family: Family, config: RolloutConfig, device: torch.device | str) -> Schedule:
-    """The schedule of a rollout. Raises DensityError for a transition without a density."""
-    times = family.times(config.steps)
+def schedule(model: Model, config: RolloutConfig, device: torch.device | str, *, has_density: bool = True) -> Schedule:
+    """The schedule of a rollout. Raises DensityError for a transition without a density, where one is needed."""
+    times = model.times(config.steps)
     tail = None
     if config.last_step == "drop":
         times, tail = times[:-1], times[-1:]
-    check_schedule(family.path, times, config.eta, config.std_floor)
+    if has_density:
+        check_schedule(model.path, times, config.eta, config.std_floor)
     return Schedule(
         times=times.to(device),
         tail=None if tail is None else tail.to(device),

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-TRAJECTORY, SHUFFLE, ADAPTER, FLOW, RESIDUAL, STRATA, REPLAY = range(7)
+TRAJECTORY, SHUFFLE, ADAPTER, STATE_FLOW, FLOW_GRADIENT, STRATA, REPLAY, TIMES, DENOISING = range(9)
 """What a seed is for."""
 
 
 def derived(seed: int, purpose: int, *counters: int) -> int:
     """A seed in [0, 2^63) that is independent of those for other purposes and counters (numpy's SeedSequence)."""
-    words = np.random.SeedSequence([seed, purpose, *counters]).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))
+    return int(np.random.SeedSequence([seed, purpose, *counters]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed)
 
 
-@contextmanager
-def global_seed(seed: int) -> Iterator[None]:
-    """Within it, torch's global CPU generator starts from `seed`; afterwards it is where it was.
-
-    For libraries that draw from it, such as the initialisation of layers.
-    """
-    with torch.random.fork_rng(devices=[]):
-        # not torch.manual_seed, which would also seed every accelerator
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
 class Noise:
     """Standard normal noise for b trajectories, each from a CPU generator of its own.
 
-    Drawn in the order diffusers draws it (the initial latent, then one latent a step), so that a trajectory's seed
+    Drawn in the order diffusers draws it (the initial latent, then one latent per step), so that a trajectory's seed
     means the same here and in ``pipeline(generator=torch.Generator().manual_seed(seed))``.
     """
 

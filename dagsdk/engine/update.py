@@ -1,121 +1,115 @@
-"""An epoch's optimiser steps: which transitions they see, in which order, and what they change."""
+"""An epoch's optimiser steps: which rows they see, in which order, and what they change."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from dagsdk.config.schema import RunConfig
-from dagsdk.engine.evaluate import Evaluator
+from dagsdk.engine.pairs import Pairs, pairs, stratified
+from dagsdk.engine.processes import Processes
+from dagsdk.engine.progress import Progress
 from dagsdk.engine.seeds import SHUFFLE, STRATA, derived, generator
 from dagsdk.engine.trained import Trained
-from dagsdk.engine.trajectory import Pairs, Trajectory, pairs, stratified
 from dagsdk.errors import TrainingError
 from dagsdk.objectives.protocol import Objective, Signals
+from dagsdk.objectives.trajectories import Trajectories
 
-Tick = Callable[[int], None]
+
+class Builder(Protocol):
+    """What makes the batches of an objective: a `TransitionBuilder` or a `DenoisingBuilder`."""
+
+    def start(self, trajectories: Trajectories, signals: Signals, everything: Pairs) -> Callable[[Pairs], Any]: ...
 
 
 class Updater:
-    """Trains the policy, and the networks beside it, on transitions.
+    """Trains the policy and the auxiliary networks on an epoch's batches.
 
-    networks: those beside the policy, by name.
+    networks: auxiliary networks by name.
     """
 
     def __init__(
         self,
         config: RunConfig,
         objective: Objective,
-        evaluator: Evaluator,
+        builder: Builder,
         trained: Trained,
         networks: Mapping[str, nn.Module],
-        accelerator: Accelerator,
+        processes: Processes,
+        scaler: torch.amp.GradScaler,
+        device: torch.device,
+        report: Progress,
     ) -> None:
-        self.config, self.objective, self.evaluator = config, objective, evaluator
-        self.trained, self.networks, self.accelerator = trained, networks, accelerator
-        self.device = accelerator.device
+        self.config, self.objective, self.builder = config, objective, builder
+        self.trained, self.networks = trained, networks
+        self.processes, self.scaler, self.device, self.report = processes, scaler, device, report
         train = config.train
         self.parameters = {**trained.parameters, **{name: list(net.parameters()) for name, net in networks.items()}}
         own = {"policy": train.learning_rate, "noise": train.noise_learning_rate}
-        self.rates = [own.get(name, train.flow_learning_rate) for name in self.parameters]
+        self.rates = [own.get(name, train.auxiliary_learning_rate) for name in self.parameters]
         groups = [
             {"params": params, "lr": rate} for params, rate in zip(self.parameters.values(), self.rates, strict=True)
         ]
-        adamw = torch.optim.AdamW(groups, betas=train.betas, weight_decay=train.weight_decay)
-        self.optimiser = accelerator.prepare_optimizer(adamw)
+        self.optimiser = torch.optim.AdamW(groups, betas=train.betas, weight_decay=train.weight_decay)
+        trained.follow(self.optimiser)
 
     def update(
-        self,
-        trajectories: Trajectory,
-        selected: Tensor,
-        window: tuple[int, int],
-        signals: Signals,
-        tick: Callable[[int], Tick],
+        self, trajectories: Trajectories, kept: Tensor, signals: Signals, window: tuple[int, int]
     ) -> dict[str, Any]:
-        """The epoch's passes; each update sees its share of the transitions, a micro-batch at a time.
+        """The epoch's passes; each update sees its share of the rows, a micro-batch at a time. Returns metrics.
 
-        selected: shape (b,), bool. window: (first, end) of the steps. tick: from a total to what counts it.
+        kept: which of these trajectories are trained on, shape (b,), bool. signals: of these trajectories.
+        window: (first, end) of the steps.
         """
-        train, epoch = self.config.train, trajectories.epoch
-        self._decay(epoch)
-        turns = [self._chosen(selected, window, epoch, turn) for turn in range(train.passes)]
-        trained = sum(map(len, turns))
-        potentials = self._potentials(trajectories, turns, signals)
+        train = self.config.train
+        self._set_rates(trajectories.epoch)
+        passes = [self._draw(kept, window, trajectories.epoch, number) for number in range(train.passes)]
+        build = self.builder.start(trajectories, signals, Pairs.joined(passes))
+        done, total = 0, sum(map(len, passes))
         sums: dict[str, Tensor] = {}
-        counted = tick(trained)
         norms: dict[str, float] = {}
-        for share in (share for turn in turns for share in turn.shares(train.updates)):
-            count = self.sum(torch.tensor(float(len(share)), device=self.device))
+        for share in (share for rows in passes for share in rows.shares(train.updates)):
+            count = self._everywhere(len(share))
             if count == 0:
                 continue  # nothing was selected anywhere: no step
-            for batch in share.split(train.micro_batch) if len(share) else []:
-                transitions = self.evaluator.transitions(trajectories, batch, signals, potentials)
-                loss = self.objective.loss(transitions)
+            for batch in share.split(train.micro_batch):
+                loss = self.objective.loss(build(batch))
                 if loss.values.shape != (len(batch),):
                     raise TrainingError(
                         f"objective {self.config.objective.name!r} returned losses of shape "
-                        f"{tuple(loss.values.shape)} for {len(batch)} transitions; it must be one each"
+                        f"{tuple(loss.values.shape)} for a batch of {len(batch)}; it must return one loss per row"
                     )
-                self.accelerator.backward(loss.values.sum() / count)
+                self.scaler.scale(loss.values.sum() / count).backward()
                 for name, value in {**loss.metrics, "loss": loss.values}.items():
-                    total = value.detach().float().mean() * len(batch)
-                    sums[name] = sums.get(name, torch.zeros((), device=self.device)) + total
-                counted(len(batch))
-            norms = self._step(epoch)
-        everywhere = float(self.sum(torch.tensor(float(trained), device=self.device)))
-        means = {name: float(self.sum(total)) / max(everywhere, 1.0) for name, total in sums.items()}
-        return {"loss": 0.0, **means, "transitions": int(everywhere), **norms}
+                    sums[name] = sums.get(name, 0.0) + value.detach().float().mean() * len(batch)
+                done += len(batch)
+                self.report("update", done, total)
+            norms = self._step(trajectories.epoch)
+        trained = float(self._everywhere(total))
+        names = sorted({name for names in self.processes.objects(list(sums)) for name in names})
+        zero = torch.zeros((), device=self.device)
+        means = {name: float(self.processes.sum(sums.get(name, zero))) / max(trained, 1.0) for name in names}
+        return {"loss": 0.0, **means, "transitions": int(trained), **norms}
 
-    def _chosen(self, selected: Tensor, window: tuple[int, int], epoch: int, turn: int) -> Pairs:
-        """The transitions of one pass, in a random order, at most `train.transitions` of all processes."""
+    def _draw(self, kept: Tensor, window: tuple[int, int], epoch: int, number: int) -> Pairs:
+        """The rows of one pass, in a random order, at most `train.transitions` of all processes."""
         train = self.config.train
-        counters = epoch, self.accelerator.process_index, *([turn] * (turn > 0))
+        counters = epoch, self.processes.index, *([number] * (number > 0))
         if train.strata:
-            draws = generator(derived(self.config.seed, STRATA, *counters))
-            chosen = stratified(selected, window, train.strata, draws)
+            rows = stratified(kept, window, train.strata, generator(derived(self.config.seed, STRATA, *counters)))
         else:
-            chosen = pairs(selected, window)
+            rows = pairs(kept, window)
         shuffled = generator(derived(self.config.seed, SHUFFLE, *counters))
-        order = torch.randperm(len(chosen), generator=shuffled).to(self.device)
+        order = torch.randperm(len(rows), generator=shuffled).to(self.device)
         if train.transitions:
-            order = order[: max(1, train.transitions // self.accelerator.num_processes)]
-        return Pairs(chosen.sample[order], chosen.step[order])
+            order = order[: max(1, train.transitions // self.processes.count)]
+        return Pairs(rows.sample[order], rows.step[order])
 
-    def _potentials(self, trajectories: Trajectory, turns: list[Pairs], signals: Signals) -> Tensor | None:
-        """Forward-looking rewards by state, shape (b, T + 1), where the evaluator does not look for itself."""
-        evaluator = self.evaluator
-        if not evaluator.recorded or signals.beta == 0:
-            return None
-        if trajectories.potential is not None:
-            return trajectories.potential
-        return evaluator.forward_looking.record(trajectories, Pairs.joined(turns))
-
-    def _decay(self, epoch: int) -> None:
+    def _set_rates(self, epoch: int) -> None:
         """Learning rates follow from the epoch alone, so that no state is needed to resume them."""
         share = epoch / self.config.train.epochs
         factor = {"none": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}
@@ -125,48 +119,40 @@ class Updater:
     def _step(self, epoch: int) -> dict[str, float]:
         """One optimiser step from the gradients of all processes, clipped for each network by itself."""
         norms = {}
-        for params in self.parameters.values():
-            for p in params:
-                if p.grad is None:
-                    p.grad = torch.zeros_like(p)
-                if self.accelerator.num_processes > 1:
-                    p.grad = self.accelerator.reduce(p.grad, "sum")
-        self.accelerator.unscale_gradients(self.optimiser)
+        for p in (p for params in self.parameters.values() for p in params):
+            p.grad = self.processes.sum(torch.zeros_like(p) if p.grad is None else p.grad)
+        self.scaler.unscale_(self.optimiser)
         limit = self.config.train.max_grad_norm or math.inf
         for name, params in self.parameters.items():
             norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
-            if not math.isfinite(norm) and self.accelerator.scaler is None:
+            if not math.isfinite(norm) and not self.scaler.is_enabled():
                 raise TrainingError(
-                    f"epoch {epoch + 1}: the gradient of the {name} is {norm}; it must be finite; lower "
-                    "objective.beta or the learning rate and go on from the last checkpoint as a new run"
+                    f"epoch {epoch + 1}: the gradient of the {name} is {norm}; it must be finite; start a new run "
+                    "with a lower objective.beta or learning rate"
                 )
             norms[f"grad_norm/{name}"] = norm
-        self.optimiser.step()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         self.optimiser.zero_grad()
-        self.trained.stepped()
         return norms
 
-    def sum(self, value: Tensor) -> Tensor:
-        """A number summed over all processes."""
-        if self.accelerator.num_processes == 1:
-            return value
-        total: Tensor = self.accelerator.reduce(value, "sum")
-        return total
+    def _everywhere(self, count: int) -> Tensor:
+        """A count summed over all processes."""
+        return self.processes.sum(torch.tensor(float(count), device=self.device))
 
     # --- checkpoints ---
 
     def state(self) -> dict[str, Any]:
-        """Sections of a checkpoint, to go on from."""
-        scaler = self.accelerator.scaler
+        """Sections of a checkpoint to continue from."""
         return {
             "optimizer": self.optimiser.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
+            "scaler": self.scaler.state_dict(),
             **{name: network.state_dict() for name, network in self.networks.items()},
         }
 
     def restore(self, sections: Mapping[str, Any]) -> None:
         self.optimiser.load_state_dict(sections["optimizer"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(sections["scaler"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(sections["scaler"])
         for name, network in self.networks.items():
             network.load_state_dict(sections[name])

@@ -1,4 +1,4 @@
-"""What a run shows: grids of images, scatters of vectors, curves of figures."""
+"""What a run shows: grids of images, scatters of vectors, curves of metrics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dagsdk.errors import ModelError
 from dagsdk.rewards.images import to_uint8
 
 LEAST_SIDE = 96
@@ -26,7 +27,7 @@ def save_grid(images: Tensor, path: Path, captions: Sequence[str] = (), columns:
     if images.ndim == 2:
         _scatter(images, path)
         return
-    tiles = [Image.fromarray(array) for array in to_uint8(images).cpu().numpy()]
+    tiles = to_pil(images)
     scale = max(1, math.ceil(LEAST_SIDE / tiles[0].height))
     tiles = [tile.resize((tile.width * scale, tile.height * scale), Image.Resampling.NEAREST) for tile in tiles]
     if captions:
@@ -35,6 +36,16 @@ def save_grid(images: Tensor, path: Path, captions: Sequence[str] = (), columns:
     rows = math.ceil(len(tiles) / columns)
     tiles += [Image.new("RGB", tiles[0].size, "white")] * (rows * columns - len(tiles))
     make_image_grid(tiles, rows=rows, cols=columns).save(path)
+
+
+def to_pil(images: Tensor, source: str = "model") -> list[Image.Image]:
+    """Images (n, 3, h, w) in [0, 1] as PIL images. Raises ModelError for plain vectors."""
+    if images.ndim != 4:
+        raise ModelError(
+            f"model {source!r} draws vectors of shape {tuple(images.shape[1:])}, not pictures; "
+            "use dagsdk.evaluation.held_out.sampled_images for tensors"
+        )
+    return [Image.fromarray(array) for array in to_uint8(images).cpu().numpy()]
 
 
 def _captioned(tile: Image.Image, text: str) -> Image.Image:

@@ -1,147 +1,71 @@
-"""What an objective is: transitions in, one loss a transition out. The engine computes only what it needs.
+"""What an objective is: batches in, one loss per row out. The engine computes only what it needs.
 
-An objective never meets a network. It sees tensors of shape (n,) and can be tested with five numbers by hand.
+An objective never meets a network. It sees tensors, and can be tested with five numbers by hand. No torch here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import Enum
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
-from dagsdk.prompts.protocol import Prompt
+from dagsdk.objectives.parts import (
+    BackwardScores,
+    FlowGradient,
+    Needs,
+    Old,
+    OldOutput,
+    Parted,
+    Reference,
+    RewardGradient,
+    Scores,
+    StateFlow,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-class Needs(Enum):
-    """What the engine computes for an objective that asks for it, and the fields of `Transitions` it fills."""
-
-    FLOW = "flow"
-    """A flow network is trained: `log_flow`, `log_flow_next`."""
-    FORWARD_LOOKING = "forward-looking"
-    """The reward at x̂_0 of every state is part of `log_flow` and `log_flow_next` (needs FLOW)."""
-    OLD_LOG_PROB = "old-log-prob"
-    """`log_pf_old`, the log-density at sampling."""
-    OUTPUT_GAP = "output-gap"
-    """`output_gap`, how far the network's guided output moved since sampling."""
-    REFERENCE = "reference"
-    """`reference_gap`, `reference_kl` and `log_pf_reference`, from a pass with the adapter switched off."""
-    REFERENCE_PATH = "reference-path"
-    """`Trajectories.log_pf_reference`, from such a pass at every step of the sampling."""
-    REWARD_GRADIENT = "reward-gradient"
-    """`reward_gradient` and `reward_gradient_next`; every reward of the run must be differentiable."""
-    FLOW_PATH = "flow-path"
-    """`Trajectories.log_flow` and `Trajectories.potential`, at every state of the trajectories (needs FLOW)."""
-    SCORES = "scores"
-    """`score_next` and `score_next_reference`: gradients of the transition's log-density in the state it leads to."""
-    BACKWARD_SCORES = "backward-scores"
-    """`score` and `score_reference`: the same in the state that it begins with."""
-    RESIDUAL = "residual"
-    """A network g_φ of the latent's shape is trained: `residual`, `residual_next`."""
-    GROUPS = "groups"
-    """Several images a prompt, so that they can be compared."""
+    from dagsdk.objectives.trajectories import Trajectories
 
 
-class Trajectories(Protocol):
-    """What `prepare` and `select` may read of b sampled trajectories of T transitions. Nothing has a gradient."""
-
-    @property
-    def prompts(self) -> Sequence[Prompt]: ...
-
-    @property
-    def group(self) -> Tensor:
-        """Shape (b,), int64: trajectories with the same number share a prompt."""
-
-    @property
-    def branch(self) -> Tensor:
-        """Shape (b,), int64: trajectories with the same number share their first steps."""
-
-    @property
-    def scores(self) -> Tensor:
-        """Shape (b,), float32: raw reward of x_0, higher is better."""
-
-    @property
-    def log_pf_old(self) -> Tensor:
-        """Shape (b, T): log p_F of each transition when it was sampled."""
-
-    @property
-    def log_pb(self) -> Tensor:
-        """Shape (b, T): log-density of the noising kernel."""
-
-    @property
-    def log_prior(self) -> Tensor:
-        """Shape (b,): log-density of the noise x_T that the trajectory began with, N(0, I)."""
-
-    @property
-    def log_pf_reference(self) -> Tensor | None:
-        """Shape (b, T): log p_F of the reference, where REFERENCE_PATH is needed."""
-
-    @property
-    def log_flow(self) -> Tensor | None:
-        """Shape (b, T + 1): log F̃ of the flow network at each state, 0 at the end, where FLOW_PATH is needed."""
-
-    @property
-    def potential(self) -> Tensor | None:
-        """Shape (b, T + 1): the score at the end and, where FORWARD_LOOKING is needed too, at each state's x̂_0; else 0.
-
-        log F(x_k) = log_flow + β · potential, at the end as well.
-        """
-
-    @property
-    def epoch(self) -> int: ...
-
-    @property
-    def epochs(self) -> int: ...
-
-
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Signals:
-    """What `prepare` works out once an epoch.
+    """What `prepare` works out once per epoch.
 
-    beta: what the engine multiplies raw rewards by, in `log_reward` and in forward-looking flows.
-    values: shape (b,), one constant weight a trajectory (an advantage, a residual), or (b, T), one a transition;
-        comes back as `Transitions.signal`. None stands for zeros.
-    metrics: figures for this epoch's line.
+    beta: β, which the engine multiplies rewards by, in `log_reward` and in forward-looking state flows.
+    values: shape (b,), one constant weight per trajectory (an advantage, a residual), or (b, T), one per transition;
+        comes back as the `signal` of a batch. None stands for zeros.
+    metrics: numbers for this epoch's line.
     """
 
     beta: float = 1.0
     values: Tensor | None = None
     metrics: Mapping[str, float] = Factory(dict)
 
+    def part(self, rows: slice | Tensor) -> Signals:
+        """Those of the trajectories in these rows."""
+        return self if self.values is None else evolve(self, values=self.values[rows])
 
-@frozen(kw_only=True)
-class Transitions:
-    """n transitions x_t → x_t', any mix of samples and steps.
+    def of(self, sample: Tensor, step: Tensor, like: Tensor) -> Tensor:
+        """The values of n (sample, step) pairs: shape (n,), zeros of the dtype of `like` where there are none."""
+        if self.values is None:
+            return like.new_zeros(len(sample))
+        return self.values[sample] if self.values.ndim == 1 else self.values[sample, step]
 
-    Of shape (n,):
 
-    log_pf: log p_F(x_t' | x_t) of the current policy, with gradient.
-    log_pb: log p_B(x_t | x_t') of the noising kernel.
-    log_reward: β r(x_0) of the transition's trajectory.
+@frozen(kw_only=True, eq=False)
+class Transitions(Parted):
+    """n transitions x_t → x_t', any mix of trajectories and steps. All fields have shape (n,).
+
+    log_pf: log p_F(x_t' | x_t) of the current policy, float32, with gradient.
+    log_pb: log p_B(x_t | x_t') of the noising kernel, float32.
+    log_reward: β r(x_0) of the transition's trajectory, float32.
     is_last: bool, whether x_t' is the end of the trajectory.
     step: int64, k = 0..T-1 from noise to image.
     signal: what `prepare` gave for the trajectory, or for the transition.
-    log_flow, log_flow_next: log F(x_t), log F(x_t'), with gradient; at the end log F(x_t') = β r(x_0).
-    log_pf_old: log p_F when the transition was sampled.
-    output_gap: mean over the latent of (output - output at sampling)², with gradient.
-    reference_gap: mean over the latent of (output - output of the reference)², with gradient.
-    reference_kl: KL(p_F ‖ p_F of the reference), reduced over the latent like log-densities, with gradient.
-    log_pf_reference: log p_F of the reference.
-    signal_level, signal_level_next: ᾱ = α² of both states' times, filled with `reward_gradient`.
 
-    Of shape (n, *latent), float32:
-
-    reward_gradient, reward_gradient_next: ∇ r(decode(x̂_0(x)), c) with respect to the state x = x_t and x = x_t', raw
-        and without gradient; at the end of a trajectory that of r(x_0).
-    score_next, score_next_reference: ∇_{x_t'} log p_F(x_t' | x_t), with gradient, and that of the reference.
-    score, score_reference: ∇_{x_t} log p_F(x_t' | x_t) and that of the reference, both without gradient.
-    residual, residual_next: g_φ(x_t, t, c), g_φ(x_t', t', c), with gradient.
-
-    Those that the objective does not need are None.
+    What an objective needs beyond these comes in parts (`dagsdk.objectives.parts`).
     """
 
     log_pf: Tensor
@@ -150,28 +74,95 @@ class Transitions:
     is_last: Tensor
     step: Tensor
     signal: Tensor
-    log_flow: Tensor | None = None
-    log_flow_next: Tensor | None = None
-    log_pf_old: Tensor | None = None
-    output_gap: Tensor | None = None
-    reference_gap: Tensor | None = None
-    reference_kl: Tensor | None = None
-    log_pf_reference: Tensor | None = None
-    signal_level: Tensor | None = None
-    signal_level_next: Tensor | None = None
-    reward_gradient: Tensor | None = None
-    reward_gradient_next: Tensor | None = None
-    score_next: Tensor | None = None
-    score_next_reference: Tensor | None = None
-    score: Tensor | None = None
-    score_reference: Tensor | None = None
-    residual: Tensor | None = None
-    residual_next: Tensor | None = None
+
+    @property
+    def state_flow(self) -> StateFlow:
+        """log F at both ends (STATE_FLOW)."""
+        return self._part(Needs.STATE_FLOW, StateFlow, "state_flow")
+
+    @property
+    def old(self) -> Old:
+        """The policy that sampled (OLD)."""
+        return self._part(Needs.OLD, Old, "old")
+
+    @property
+    def old_output(self) -> OldOutput:
+        """How far the output moved since sampling (OLD_OUTPUT)."""
+        return self._part(Needs.OLD_OUTPUT, OldOutput, "old_output")
+
+    @property
+    def reference(self) -> Reference:
+        """The model before training (REFERENCE)."""
+        return self._part(Needs.REFERENCE, Reference, "reference")
+
+    @property
+    def scores(self) -> Scores:
+        """∇ log p_F in x_t' (SCORES)."""
+        return self._part(Needs.SCORES, Scores, "scores")
+
+    @property
+    def backward_scores(self) -> BackwardScores:
+        """∇ log p_F in x_t (BACKWARD_SCORES)."""
+        return self._part(Needs.BACKWARD_SCORES, BackwardScores, "backward_scores")
+
+    @property
+    def reward_gradient(self) -> RewardGradient:
+        """∇ r at both ends (REWARD_GRADIENT)."""
+        return self._part(Needs.REWARD_GRADIENT, RewardGradient, "reward_gradient")
+
+    @property
+    def flow_gradient(self) -> FlowGradient:
+        """g_φ at both ends (FLOW_GRADIENT)."""
+        return self._part(Needs.FLOW_GRADIENT, FlowGradient, "flow_gradient")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
+class Denoisings(Parted):
+    """n images noised afresh, x_t = α x_0 + σ ε, and what the network makes of them: the forward process.
+
+    Of shape (n, *latent), float32:
+
+    output: the network's conditional output at x_t, without guidance, with gradient.
+    target: what it should be: ε, v = α ε - σ x_0, x_0, or ε - x_0, by the model's kind of prediction.
+    noise: ε.
+    x_t: the noised image.
+    output_old, output_reference: the same output by the weights that sampled (OLD_OUTPUT) and by the model before
+        training (REFERENCE), at the same x_t, without gradient.
+
+    Of shape (n,):
+
+    alpha, sigma: α and σ of its time, float32.
+    signal: what `prepare` gave for the image.
+    log_reward: β r(x_0), float32.
+    group: int64, images with the same number share a prompt.
+    """
+
+    output: Tensor
+    target: Tensor
+    noise: Tensor
+    x_t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    signal: Tensor
+    log_reward: Tensor
+    group: Tensor
+
+    @property
+    def output_old(self) -> Tensor:
+        from torch import Tensor
+
+        return self._part(Needs.OLD_OUTPUT, Tensor, "output_old")
+
+    @property
+    def output_reference(self) -> Tensor:
+        from torch import Tensor
+
+        return self._part(Needs.REFERENCE, Tensor, "output_reference")
+
+
+@frozen(kw_only=True, eq=False)
 class Loss:
-    """values: shape (n,), one loss a transition, with gradient. metrics: name to a (n,) or scalar tensor."""
+    """values: one loss per row, shape (n,), float32, with gradient. metrics: tensors of shape (n,) or ()."""
 
     values: Tensor
     metrics: Mapping[str, Tensor] = Factory(dict)
@@ -179,17 +170,19 @@ class Loss:
 
 @runtime_checkable
 class Objective(Protocol):
-    """Turns transitions into a loss. Anything it remembers from epoch to epoch is in its state."""
+    """Turns batches into losses. Anything it remembers from epoch to epoch is in its state.
 
-    needs: frozenset[Needs]
+    What it needs, and which kind of batch it trains on, is said once, by its `dagsdk.ObjectiveSpec`.
+    """
 
     def prepare(self, trajectories: Trajectories, /) -> Signals:
-        """Once an epoch, without gradient, on all trajectories of all processes: β, advantages, residuals."""
+        """Once per epoch, without gradient, on the trajectories of all processes: β, advantages, residuals."""
 
-    def loss(self, batch: Transitions, /) -> Loss:
-        """Once a micro-batch."""
+    def loss(self, batch: Any, /) -> Loss:
+        """Once per micro-batch: `Transitions`, or `Denoisings` on the forward process."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold: nested dicts and lists of tensors, numbers, strings."""
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Continues from what `state_dict` gave."""

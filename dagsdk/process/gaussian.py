@@ -1,4 +1,4 @@
-"""A diagonal Gaussian over states: what every transition is, forwards and backwards."""
+"""A diagonal Gaussian over states: the form of every transition, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dagsdk.errors import DensityError
 from dagsdk.process.prediction import widen
 
 Reduction = Literal["mean", "sum"]
-"""Of a log-density over the dimensions of a state: "sum" is the density, "mean" the figure a dimension."""
+"""Of a log-density over the dimensions of a state: "sum" is the log-density itself, "mean" is per dimension."""
 
 
 @frozen(eq=False)
@@ -22,8 +22,8 @@ class Gaussian:
 
     mean: shape (b, ...), float32 or wider.
     std: same number of axes, of a shape that broadcasts to mean's.
-    checked: whether std is known to be positive, so that `log_prob` need not look (looking makes the host
-        wait for an accelerator).
+    checked: whether std is known to be positive, so that `log_prob` does not check it (a check makes the host wait for
+        an accelerator).
     """
 
     mean: Tensor
@@ -35,7 +35,7 @@ class Gaussian:
         return -(widen(x) - self.mean) / self.std.square()
 
     def log_prob(self, x: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Log-density at states x of shape (b, ...), over their dimensions: shape (b,), float32 or wider.
+        """Log-density at states x of shape (b, ...), reduced over their dimensions: shape (b,), float32 or wider.
 
         Raises DensityError where std is not a positive, finite number, unless it was floored.
         """
@@ -52,7 +52,7 @@ class Gaussian:
         return rows.mean(1) if reduction == "mean" else rows.sum(1)
 
     def kl(self, other: Gaussian, reduction: Reduction = "mean") -> Tensor:
-        """KL(self ‖ other) of Gaussians over the same states, over their dimensions: shape (b,), in nats."""
+        """KL(self ‖ other) in nats, reduced over the dimensions of the states: shape (b,)."""
         # log(σ₂/σ₁) + (σ₁² + (μ₁ - μ₂)²) / 2σ₂² - ½
         ratio = self.std / other.std
         terms = (ratio.square() + ((self.mean - other.mean) / other.std).square() - 1) / 2 - ratio.log()
@@ -60,15 +60,15 @@ class Gaussian:
         return rows.mean(1) if reduction == "mean" else rows.sum(1)
 
     def at(self, noise: Tensor) -> Tensor:
-        """The state that standard normal noise of shape (b, ...) leads to, with gradient to mean and std."""
+        """mean + std · noise for noise of shape (b, ...), with gradient to mean and std."""
         return self.mean + self.std * widen(noise)
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """A state of mean's shape and dtype, without gradient; noise is drawn on the generator's device."""
+        """A random state of mean's shape and dtype, without gradient. Noise is drawn on the generator's device."""
         if not isinstance(generator, torch.Generator):
             raise TypeError(
-                f"generator is {generator!r}; sampling takes a torch.Generator, so that runs repeat: "
-                "make one with torch.Generator(device).manual_seed(seed)"
+                f"generator is {generator!r}; it must be a torch.Generator, so that runs can be repeated: make one "
+                "with torch.Generator(device).manual_seed(seed)"
             )
         noise = torch.randn(self.mean.shape, generator=generator, device=generator.device, dtype=self.mean.dtype)
         return self.at(noise.to(self.mean.device)).detach()
@@ -78,9 +78,9 @@ class Gaussian:
         return evolve(self, std=self.std * factor)
 
     def floored(self, minimum: float) -> Gaussian:
-        """The same with std at least `minimum`, and known to be positive.
+        """The same with std of at least `minimum`, and known to be positive.
 
-        A minimum of 0 stands for the smallest normal number: for schedules that were verified already.
+        A minimum of 0, for schedules that were checked already, means the smallest normal number.
         """
         if not (minimum >= 0 and math.isfinite(minimum)):
             raise ValueError(f"std_floor is {minimum!r}; it must be a finite number >= 0")
@@ -89,11 +89,11 @@ class Gaussian:
 
 
 def require_positive(std: Tensor) -> None:
-    """Raises DensityError, naming the first wrong value, unless every std is a positive, finite number."""
+    """Raises DensityError, with the first wrong value, unless every std is a positive, finite number."""
     wrong = ~((std > 0) & std.isfinite())
     if wrong.any():
         raise DensityError(
-            f"standard deviation is {float(std[wrong][0]):g}; a density needs a positive, finite one: take "
-            "eta > 0 and times that fall, and for a last step without noise set "
+            f"standard deviation is {float(std[wrong][0]):g}; a density needs a positive, finite one: set "
+            "rollout.eta > 0 and check that times fall; for a last step without noise set "
             'rollout.last_step = "drop" or rollout.std_floor'
         )

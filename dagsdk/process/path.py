@@ -10,13 +10,16 @@ from torch import Tensor
 
 @runtime_checkable
 class GaussianPath(Protocol):
-    """α and σ over time. Times fall from noisy to clean; α falls and σ rises with the time."""
+    """α and σ over time. Times fall from noisy to clean: α decreases and σ increases with time."""
 
     def alpha(self, t: Tensor, /) -> Tensor:
-        """Signal level of times of any shape; same shape, floating point, on t's device."""
+        """α of times of any shape; same shape, floating point, on t's device."""
 
     def sigma(self, t: Tensor, /) -> Tensor:
-        """Noise level of times of any shape; same shape, floating point, on t's device."""
+        """σ of times of any shape; same shape, floating point, on t's device."""
+
+    def time_at(self, share: Tensor, /) -> Tensor:
+        """The time at this share of the way from clean to noisy: share in [0, 1), of any shape; same shape."""
 
 
 class RectifiedFlow:
@@ -28,15 +31,18 @@ class RectifiedFlow:
     def sigma(self, t: Tensor, /) -> Tensor:
         return t
 
+    def time_at(self, share: Tensor, /) -> Tensor:
+        return share
+
 
 class VariancePreserving:
     """The discrete diffusion path α = √ᾱ, σ = √(1 - ᾱ), for integer times that index ᾱ.
 
-    alphas_cumprod: ᾱ by time, shape (n,), each in (0, 1], never rising. α and σ have its dtype, so pass
+    alphas_cumprod: ᾱ by time, shape (n,), each in (0, 1], not increasing. α and σ have its dtype, so pass
         float64 where densities of small steps matter (``scheduler.alphas_cumprod.double()``).
 
-    Times outside 0..n-1 raise IndexError on the CPU. On an accelerator the look-up itself fails, later, for
-    times of n and above; negative times are not noticed there, as noticing them would make the host wait.
+    Times outside 0..n-1 raise IndexError on the CPU. On an accelerator the look-up fails later for times of n and
+    above, and negative times are not noticed, since a check would make the host wait.
     """
 
     def __init__(self, alphas_cumprod: Tensor) -> None:
@@ -48,13 +54,13 @@ class VariancePreserving:
             )
         for wrong, rule in (
             (~((bar > 0) & (bar <= 1)), "every value must be in (0, 1]"),
-            (torch.diff(bar, prepend=bar[:1]) > 0, "values must not rise with the time"),
+            (torch.diff(bar, prepend=bar[:1]) > 0, "values must not increase with time"),
         ):
             if wrong.any():
                 index = int(wrong.nonzero()[0])
                 raise ValueError(
                     f"alphas_cumprod[{index}] is {float(bar[index]):.6g}; {rule}: "
-                    "check the noise schedule (one that ends in zero signal is not supported)"
+                    "check the noise schedule (one that ends without signal is not supported)"
                 )
         self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._tables[bar.device] = (bar.sqrt(), (1 - bar).sqrt())
@@ -64,6 +70,10 @@ class VariancePreserving:
 
     def sigma(self, t: Tensor, /) -> Tensor:
         return self._table(t)[1][t]
+
+    def time_at(self, share: Tensor, /) -> Tensor:
+        count = len(self._tables[torch.device("cpu")][0])
+        return (share * count).long().clamp(max=count - 1)
 
     def _table(self, t: Tensor) -> tuple[Tensor, Tensor]:
         cpu = self._tables[torch.device("cpu")]

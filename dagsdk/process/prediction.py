@@ -1,4 +1,4 @@
-"""What a network predicts, as the pair (x̂_0, ε̂) that every path understands."""
+"""From the output of a network to the pair (x̂_0, ε̂), whatever the network predicts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "velocity"]
-"""The names that diffusers gives them, with "velocity" for rectified flow."""
+"""What a network predicts, by the names of diffusers; "velocity" is that of rectified flow."""
 
 
 def denoise(kind: Prediction, output: Tensor, x_t: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> tuple[Tensor, Tensor]:
-    """The clean state and the noise that a network's output stands for, given x_t = α x_0 + σ ε.
+    """The clean state and the noise that a network's output implies, given x_t = α x_0 + σ ε.
 
     kind: "epsilon": ε;  "sample": x_0;  "v_prediction": α ε - σ x_0 (arXiv 2202.00512, appendix D);
         "velocity": ε - x_0 (rectified flow, arXiv 2209.03003).
@@ -21,8 +21,8 @@ def denoise(kind: Prediction, output: Tensor, x_t: Tensor, alpha_t: Tensor, sigm
     alpha_t, sigma_t: shape (b,), or any shape that broadcasts once padded with axes on the right.
     returns: x̂_0 and ε̂, shape of x_t, float32 or wider.
 
-    Where the state does not hold the missing half (ε at σ = 0, x_0 at α = 0), that half is 0: the prior mean,
-    and never an infinity. Raises ValueError for an unknown kind.
+    Where the state has no information about one of the two (ε at σ = 0, x_0 at α = 0), that one is 0, the mean of its
+    prior, and not infinite. Raises ValueError for an unknown kind.
     """
     x_t, output = widen(x_t), widen(output)
     alpha, sigma = align(alpha_t, x_t), align(sigma_t, x_t)
@@ -46,13 +46,30 @@ def denoise(kind: Prediction, output: Tensor, x_t: Tensor, alpha_t: Tensor, sigm
             )
 
 
+def network_target(kind: Prediction, x_0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """What a network of this kind should predict at x_t = α x_0 + σ ε: the inverse of `denoise`.
+
+    x_0, noise: shape (b, ...). alpha, sigma: shape (b,). returns: shape of x_0, float32 or wider.
+    """
+    x_0, noise = widen(x_0), widen(noise)
+    match kind:
+        case "epsilon":
+            return noise
+        case "sample":
+            return x_0
+        case "v_prediction":
+            return align(alpha, noise) * noise - align(sigma, x_0) * x_0
+        case "velocity":
+            return noise - x_0
+
+
 def widen(x: Tensor) -> Tensor:
-    """x in float32 or wider: half-precision states lose the digits that densities of small steps need."""
+    """x in float32 or wider: half precision has too few digits for the densities of small steps."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def align(coefficient: Tensor, x: Tensor) -> Tensor:
-    """A coefficient of shape (b,) ready to multiply states x of shape (b, ...), in their dtype."""
+    """A coefficient of shape (b,), in a shape and dtype that multiplies states x of shape (b, ...)."""
     padding = (1,) * (x.ndim - coefficient.ndim)
     return coefficient.to(x.dtype).reshape(*coefficient.shape, *padding)
 

@@ -1,7 +1,7 @@
-"""Two samplers of rectified flow with noise, as policies: Euler steps of SDEs that have the flow's marginals.
+"""Two stochastic samplers of rectified flow, as policies: Euler steps of SDEs with the marginals of the flow.
 
-Both step from noise level σ by dt < 0, with velocity v = ε - x_0. At small steps they sample what the flow
-samples; unlike `forward_policy` they are exact in that limit only.
+Both step from noise level σ by dt < 0, with velocity v = ε - x_0. In the limit of small steps they sample what the
+flow samples; unlike `forward_policy` they are exact only in that limit.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def flow_sde(x: Tensor, velocity: Tensor, sigma: Tensor, dt: Tensor, a: float, s
     """Flow-SDE (Flow-GRPO, arXiv 2505.05470): noise s = a √(σ/(1-σ)).
 
     x, velocity: state and velocity, shape (b, ...).
-    sigma, dt: noise level in (0, 1] and step, negative, shape (b,).
-    sigma_max: largest σ that s sees. At σ = 1 s is infinite, and refused: pass the chain's second σ.
+    sigma, dt: noise level in (0, 1], and step, which is negative: shape (b,).
+    sigma_max: largest σ used in s. At σ = 1 s is infinite, which is refused: pass the second σ of the chain.
     """
     bounded = sigma.clamp(max=sigma_max)
     return _euler(x, velocity, sigma, dt, a * (bounded / (1 - bounded)).sqrt())
@@ -39,6 +39,6 @@ def _euler(x: Tensor, velocity: Tensor, sigma: Tensor, dt: Tensor, s: Tensor) ->
     if not std.isfinite().all():
         raise DensityError(
             f"standard deviations are {std.tolist()}, at sigma {sigma.tolist()} and dt {dt.tolist()}; they "
-            "must be finite: take dt < 0, and sigma_max below 1 where sigma is 1"
+            "must be finite: use dt < 0, and sigma_max below 1 where sigma is 1"
         )
     return Gaussian(mean, align(std, x))

@@ -1,7 +1,7 @@
 """Transitions of a Gaussian path: the policy p_F towards the image and the noising kernel p_B away from it.
 
-Times t and t' have shape (b,), with t' < t the time after t; states have shape (b, ...). The coefficients,
-which are differences of nearly equal numbers, are computed in float64 and then take the states' dtype.
+Times t and t' have shape (b,); t' < t is the time after t. States have shape (b, ...). Coefficients, which are
+differences of nearly equal numbers, are computed in float64 and then cast to the states' dtype.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 
 
 PolicyVariance = Literal["posterior", "geometric", "noising"]
-"""Of the policy's noise: τ², κ (the noising kernel's variance), or their geometric mean (see `policy_variance`)."""
+"""Variance of the policy's noise: τ², κ (that of the noising kernel), or their geometric mean (`policy_variance`)."""
 
 
 def noising_kernel(
@@ -39,8 +39,8 @@ def noising_kernel(
     """p_B(x_t | x_t') = N((α_t/α_t') x_t', σ_t² - (α_t/α_t')² σ_t'²).
 
     x_next: x_t', shape (b, ...).
-    std_floor: None refuses a negative variance (DensityError; the host waits for the device). A number clamps
-        the standard deviation from below, without looking, for schedules that passed `check_schedule`.
+    std_floor: None refuses a negative variance (DensityError; the host waits for the device). A number clamps the
+        standard deviation from below without a check, for schedules that passed `check_schedule`.
     """
     ratio, variance = _noising(path, t, t_next)
     x_next = widen(x_next)
@@ -64,13 +64,13 @@ def forward_policy(
 
     x0, eps: the network's x̂_0 and ε̂ at x_t, shape (b, ...).
     eta: in [0, 1].
-    std_floor: as for `noising_kernel`; it widens the noise and leaves the mean.
-    variance: another noise than η²τ² about the same mean (`policy_variance`).
+    std_floor: as for `noising_kernel`; it changes the noise and not the mean.
+    variance: of the noise, where it is not η²τ²; the mean stays the same (`policy_variance`).
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta is {eta!r}; it must be in [0, 1]: 1 is ancestral sampling, 0 deterministic")
     x0, eps = widen(x0), widen(eps)
-    # √(σ_t'² - η²τ²) is the noise of x_t that stays; rounding may take it below 0
+    # √(σ_t'² - η²τ²) is the noise of x_t that is kept; rounding may make it negative
     posterior = policy_variance(path, t, t_next, eta)
     kept = (_wide(path.sigma, t_next).square() - posterior).clamp(min=0).sqrt()
     mean = align(_wide(path.alpha, t_next), x0) * x0 + align(kept, eps) * eps
@@ -107,24 +107,24 @@ def _noising(path: GaussianPath, t: Tensor, t_next: Tensor) -> tuple[Tensor, Ten
 
 
 def transition_stds(path: GaussianPath, times: Tensor, eta: float) -> Tensor:
-    """Standard deviation η τ of each transition of a chain of times, shape (T + 1,): shape (T,), float64.
+    """Standard deviation η τ of each transition: shape (T,), float64. NaN where the times do not fall.
 
-    Not a number where the times do not fall.
+    times: shape (T + 1,), from noisy to clean.
     """
     return eta * posterior_variance(path, times[:-1], times[1:]).sqrt()
 
 
 def check_schedule(path: GaussianPath, times: Tensor, eta: float, std_floor: float = 0.0) -> None:
-    """Raises DensityError, naming the first bad step, unless every transition of a chain has its densities.
+    """Raises DensityError, with the first wrong step, unless every transition of a chain has a density.
 
-    times: noisy to clean, shape (T + 1,).
-    std_floor: least standard deviation of any transition; above 0 it allows a last step without noise.
+    times: shape (T + 1,), from noisy to clean.
+    std_floor: smallest standard deviation of a transition; above 0 it allows a last step without noise.
 
-    After this, `forward_policy` and `noising_kernel` may be given a `std_floor` (0 as well): they never look.
+    After this check, `forward_policy` and `noising_kernel` may be given a `std_floor`, also 0, and check nothing.
     """
     if times.ndim != 1 or len(times) < 2:
         raise DensityError(
-            f"times have shape {tuple(times.shape)}; a chain of T >= 1 transitions has T + 1 of them: take "
+            f"times have shape {tuple(times.shape)}; a chain of T >= 1 transitions has T + 1 of them: set "
             'more rollout.steps, or rollout.last_step = "keep"'
         )
     kernel = _noising(path, times[:-1], times[1:])[1].sqrt()
@@ -141,7 +141,7 @@ def check_schedule(path: GaussianPath, times: Tensor, eta: float, std_floor: flo
     if not falls[step]:
         raise DensityError(f"{what}; times must fall from noisy to clean without repeats: check the model's schedule")
     raise DensityError(
-        f"{what}; a density needs a positive one: take rollout.eta > 0, and for a last step without noise "
+        f"{what}; a density needs a positive one: set rollout.eta > 0, and for a last step without noise "
         'set rollout.last_step = "drop" or rollout.std_floor to a small number such as 0.01'
     )
 
@@ -153,7 +153,7 @@ def _gaussian(mean: Tensor, variance: Tensor, std_floor: float | None) -> Gaussi
     if wrong.any():
         raise DensityError(
             f"variance of a transition is {float(variance[wrong][0]):g}; it must be >= 0: "
-            "take times that fall from noisy to clean (t_next < t)"
+            "times must fall from noisy to clean (t_next < t)"
         )
     return Gaussian(mean, align(variance.sqrt(), mean))
 

@@ -13,11 +13,11 @@ SLOTS = 1000
 """Shares are kept to a thousandth."""
 
 
-class Mixture(Sequence[Prompt]):
-    """A sequence in which every stretch of some length, its period, has each set's share.
+class PromptMixture(Sequence[Prompt]):
+    """A sequence made of periods, in each of which every set has its share.
 
-    Each set's prompts come in their order, over and over, so that the largest (for its share) comes once in the
-    whole, and smaller ones several times. Nothing is copied.
+    The prompts of a set come in their order, again and again, until the largest set (relative to its share) is
+    complete. Nothing is copied.
 
     sets: (weight, prompts), at least one; weights are finite and > 0, sets are not empty.
     """
@@ -54,7 +54,7 @@ class Mixture(Sequence[Prompt]):
 
 
 def _slots(weights: Sequence[float]) -> list[int]:
-    """How many of a period's slots each set has: shares to a thousandth, at least one each."""
+    """How many of a period's slots each set has: its share to a thousandth, and at least one."""
     total = sum(weights)
     counts = [max(1, round(SLOTS * weight / total)) for weight in weights]
     common = gcd(*counts)
@@ -62,6 +62,6 @@ def _slots(weights: Sequence[float]) -> list[int]:
 
 
 def _spread(counts: Sequence[int]) -> list[tuple[int, int]]:
-    """(set, how many of it came before) of each slot, as evenly spread as whole numbers allow."""
+    """For each slot of a period, (set, number of the set's earlier slots), spread as evenly as possible."""
     slots = sorted(((nth + 0.5) / count, which, nth) for which, count in enumerate(counts) for nth in range(count))
     return [(which, nth) for _, which, nth in slots]

@@ -17,8 +17,8 @@ def _read_only(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 class Prompt:
     """One prompt.
 
-    text: what the model is asked for; may be empty (an unconditional sample).
-    metadata: facts for rewards, such as a question and its answer; plain JSON values.
+    text: may be empty, for an unconditional sample.
+    metadata: facts for rewards, such as a question and its answer; plain JSON values, read-only.
     """
 
     text: str
@@ -26,4 +26,4 @@ class Prompt:
 
 
 PromptSet = Sequence[Prompt]
-"""Not a random function: the engine shuffles, shards and resumes it by index (`dagsdk.prompts.sampling`)."""
+"""It never changes: index i always gives the same prompt. The engine draws from it (`dagsdk.prompts.sampling`)."""

@@ -1,4 +1,4 @@
-"""Which prompts an epoch takes: shuffled by a seed, divided among processes, resumable from one number."""
+"""Which prompts an epoch uses: shuffled by a seed, divided among processes, resumable from one number."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from dagsdk.errors import ConfigError, RunFolderError
 from dagsdk.prompts.protocol import Prompt, PromptSet
 
 CHECKED = 1000
-"""How many prompts are looked at before a run; a set may have millions, and read them from a disk."""
+"""How many prompts are checked before a run; a set may have millions, and read them from a disk."""
 
 
 class PromptSampler:
-    """Walks an endless row of prompts: pass after pass over the set, each pass in a new seeded order.
+    """Draws prompts without end: pass after pass over the set, each pass in a new seeded order.
 
-    Every prompt comes once a pass. What is drawn depends on the seed and the position alone: not on the sizes
-    of the takes, nor on the number of processes.
+    Every prompt comes once per pass. What is drawn depends only on the seed and the position, not on how many prompts
+    are taken at a time, nor on the number of processes.
 
     prompt_set: at least one `Prompt`.
     seed: >= 0.
 
-    Raises ConfigError for an empty set and for items that are not prompts.
+    Raises ConfigError for an empty set, and for items that are not prompts.
     """
 
     def __init__(self, prompt_set: PromptSet, seed: int) -> None:
         if len(prompt_set) == 0:
             raise ConfigError("prompts", ["the set is empty; it must hold at least one: check [prompts]"])
-        items: Sequence[object] = prompt_set  # a plugin made it
+        items: Sequence[object] = prompt_set  # made by a plugin, so it may hold anything
         for index, prompt in enumerate(islice(items, CHECKED)):
             if not isinstance(prompt, Prompt):
                 problem = f"item {index} is {prompt!r}; each must be a dagsdk.Prompt: wrap it as Prompt(text)"
@@ -44,7 +44,7 @@ class PromptSampler:
         self.position = 0
 
     def take(self, count: int) -> list[int]:
-        """Indices into the prompt set of the next `count` prompts, and moves on."""
+        """Indices of the next `count` prompts, after which the position moves."""
         if count < 0:
             raise ValueError(f"count is {count}; it must be >= 0")
         size = len(self.prompts)
@@ -56,25 +56,25 @@ class PromptSampler:
         return {"position": self.position, "seed": self.seed, "size": len(self.prompts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a saved position. Raises RunFolderError when it is of another seed or prompt set."""
+        """Continues from a saved position. Raises RunFolderError for one of another seed or prompt set."""
         for key, mine in (("seed", self.seed), ("size", len(self.prompts))):
             if state[key] != mine:
                 raise RunFolderError(
-                    f"the saved prompt order has {key} {state[key]}, this run has {mine}; a run goes on with "
-                    "the seed and prompts it began with: restore them, or start a new run"
+                    f"the saved prompt order has {key} {state[key]}, this run has {mine}; a run continues with the "
+                    "seed and prompts that it began with: restore them, or start a new run"
                 )
         position = operator.index(state["position"])
         if position < 0:
             raise RunFolderError(
-                f"the saved position is {position}; it must be >= 0: this checkpoint is damaged, take another"
+                f"the saved position is {position}; it must be >= 0: this checkpoint is damaged, use another"
             )
         self.position = position
 
 
 def shard(indices: Sequence[int], rank: int, world: int) -> list[int]:
-    """The contiguous part of `indices` that process `rank` of `world` takes; parts differ by one at most.
+    """The contiguous part of `indices` for process `rank` of `world`. Lengths differ by at most one.
 
-    Joined by rank they are `indices` again, so gathered results come in the order of a single process.
+    The parts in the order of ranks are `indices` again, so gathered results are in the order of a single process.
     """
     if not 0 <= rank < world:
         raise ValueError(f"rank {rank} of {world} processes; it must be 0 <= rank < world")
@@ -83,5 +83,5 @@ def shard(indices: Sequence[int], rank: int, world: int) -> list[int]:
 
 @lru_cache(maxsize=4)
 def _order(seed: int, turn: int, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    # NumPy keeps the raw numbers of a bit generator from release to release, but not `Generator.permutation`
+    # NumPy keeps the raw numbers of a bit generator the same across releases, but not `Generator.permutation`
     return np.argsort(np.random.PCG64([seed, turn]).random_raw(size), kind="stable")

@@ -1,4 +1,4 @@
-"""Images as rewards see them, and scores as the engine takes them."""
+"""Images for rewards, and the check of what rewards return."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def to_uint8(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(
             f"images are {images.dtype} of shape {tuple(images.shape)}; they must be floating point in "
-            "[0, 1] of shape (b, 3, h, w): this reward scores pictures, not vectors or single images"
+            "[0, 1] of shape (b, 3, h, w): this reward is for batches of pictures, not for vectors or single images"
         )
     import torch
 
@@ -30,35 +30,35 @@ def to_uint8(images: Tensor) -> Tensor:
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def check_scores(scores: object, images: Tensor, name: str, prompts: Sequence[Prompt] = ()) -> Tensor:
-    """A reward's scores of b images, if they keep the contract: shape (b,), float32, on the images' device.
+def check_rewards(rewards: object, images: Tensor, name: str, prompts: Sequence[Prompt] = ()) -> Tensor:
+    """The rewards of b images if they keep the contract: shape (b,), float32, on the images' device.
 
-    Other number types are cast and other devices are moved from; gradients stay. Raises RewardError, naming
-    the reward, for anything but a tensor, for another shape, and for a score that is not finite (with its row
-    and prompt).
+    Other types of numbers are cast, and tensors on other devices are moved; gradients are kept. Raises RewardError,
+    with the name of the reward, for anything but a tensor, for another shape, and for a reward that is not finite
+    (with its row and prompt).
     """
     import torch
 
     expected = (len(images),)
-    if not isinstance(scores, torch.Tensor):
+    if not isinstance(rewards, torch.Tensor):
         raise RewardError(
-            f"reward {name!r} returned {type(scores).__name__}; it must return a torch.Tensor of shape "
-            f"{expected}: wrap the scores in torch.tensor(...)"
+            f"reward {name!r} returned {type(rewards).__name__}; it must return a torch.Tensor of shape "
+            f"{expected}: wrap the rewards in torch.tensor(...)"
         )
-    if scores.shape != expected:
+    if rewards.shape != expected:
         raise RewardError(
-            f"reward {name!r} returned shape {tuple(scores.shape)} for {len(images)} images; it must be "
-            f"{expected}, one score an image: reduce or squeeze the other axes"
+            f"reward {name!r} returned shape {tuple(rewards.shape)} for {len(images)} images; it must be "
+            f"{expected}, one reward per image: reduce or squeeze the other axes"
         )
-    if scores.is_complex():
-        raise RewardError(f"reward {name!r} returned {scores.dtype}; scores must be real numbers: cast them")
-    scores = scores.to(images.device, torch.float32)
-    wrong = ~scores.detach().isfinite()
+    if rewards.is_complex():
+        raise RewardError(f"reward {name!r} returned {rewards.dtype}; rewards must be real numbers: cast them")
+    rewards = rewards.to(images.device, torch.float32)
+    wrong = ~rewards.detach().isfinite()
     if wrong.any():
         row = int(wrong.nonzero()[0])
         of = f" (prompt {prompts[row].text!r})" if row < len(prompts) else ""
         raise RewardError(
-            f"reward {name!r} returned {scores[row].item()} for image {row} of {len(images)}{of}; scores "
-            "must be finite: return a low score for an image that cannot be judged"
+            f"reward {name!r} returned {rewards[row].item()} for image {row} of {len(images)}{of}; rewards "
+            "must be finite: return a low reward for an image that cannot be judged"
         )
-    return scores
+    return rewards

@@ -1,4 +1,4 @@
-"""Rewards of different scales made comparable before they are weighted: standardised by prompt, or over epochs."""
+"""Makes rewards of different scales comparable before they are weighted: standardised by prompt, or over epochs."""
 
 from __future__ import annotations
 
@@ -12,57 +12,58 @@ from torch import Tensor
 Mode = Literal["none", "prompt", "running"]
 
 SMALLEST = 1e-6
-"""A standard deviation below this share of the mean (at least of 1) is rounding: such scores are only centred."""
+"""A standard deviation below this, times the mean or 1, is due to rounding: such rewards are only centred."""
 
 
 @frozen(eq=False)
 class Scale:
-    """What the scores of b trajectories are standardised by: mean and std, each of shape (b,), float32."""
+    """The mean and std by which the rewards of b trajectories are standardised, each of shape (b,), float32."""
 
     mean: Tensor
     std: Tensor
 
-    def __call__(self, scores: Tensor) -> Tensor:
-        """(r - mean) / std, shape (b,), with the gradient of r."""
-        return (scores - self.mean) / self.std
+    def __call__(self, rewards: Tensor) -> Tensor:
+        """(r - mean) / std, shape (b,), with gradient to r."""
+        return (rewards - self.mean) / self.std
 
     def rows(self, index: Tensor | slice) -> Scale:
         return Scale(self.mean[index], self.std[index])
 
 
 Scales = Mapping[str, Scale]
-"""By the reward's name. A reward that is not in it keeps its raw scores."""
+"""By name of the reward. A reward that is not in it is not normalised."""
 
 
 def rows(scales: Scales, index: Tensor | slice) -> Scales:
-    """Those of some of the trajectories."""
+    """The scales of some of the trajectories."""
     return {name: scale.rows(index) for name, scale in scales.items()}
 
 
 class Normaliser:
-    """Finds each epoch's scales.
+    """Computes each epoch's scales.
 
-    modes: by reward, "prompt": by the mean and std of the trajectories that share a prompt; "running": by those of
+    modes: by reward. "prompt": by the mean and std of the trajectories that share a prompt; "running": by those of
         the last `window` epochs, this one included; "none": not at all.
 
-    What is found holds for all of an epoch: the final image's score and the forward-looking ones of its trajectory go
-    through the same map, so that they stay comparable. Its state belongs in a checkpoint.
+    A scale holds for a whole epoch: the reward of an image and the forward-looking rewards of its trajectory go through
+    the same map, so that they stay comparable. The state belongs in a checkpoint.
     """
 
     def __init__(self, modes: Mapping[str, Mode], window: int) -> None:
         self.modes = {name: mode for name, mode in modes.items() if mode != "none"}
         self.window = window
-        # by reward, for each of the last epochs: how many scores, their mean, their population variance
+        # by reward, for each of the last epochs: how many rewards, their mean, their population variance
         self.history: dict[str, list[list[float]]] = {n: [] for n, mode in self.modes.items() if mode == "running"}
 
-    def fit(self, scores: Mapping[str, Tensor], group: Tensor) -> Scales:
-        """The scales of an epoch, from the scores of all its trajectories; remembers them for the next epochs.
+    def fit(self, rewards: Mapping[str, Tensor], group: Tensor) -> Scales:
+        """The scales of an epoch, from the rewards of all its trajectories. Keeps their statistics for the next epochs.
 
-        scores: by reward, each of shape (b,). group: shape (b,), int64, the same number shares a prompt.
+        rewards: by name, each of shape (b,).
+        group: shape (b,), int64; rows with the same number share a prompt.
         """
         found = {}
         for name, mode in self.modes.items():
-            values = scores[name].double()
+            values = rewards[name].double()
             if mode == "prompt":
                 mean, std = _by_group(values, group)
             else:
@@ -90,7 +91,7 @@ def _by_group(values: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pooled(epochs: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Mean and standard deviation of all epochs' scores together."""
+    """Mean and standard deviation of all epochs' rewards together."""
     total = sum(n for n, _, _ in epochs)
     mean = sum(n * m for n, m, _ in epochs) / total
     return mean, (sum(n * (v + (m - mean) ** 2) for n, m, v in epochs) / total) ** 0.5

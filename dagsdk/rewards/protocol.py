@@ -1,4 +1,4 @@
-"""What a reward is: images and their prompts to scores."""
+"""The protocol of rewards: images and their prompts to numbers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Reward(Protocol):
-    """Scores images; higher is better.
+    """Rewards images; higher is better.
 
     images: shape (b, 3, h, w), float32 in [0, 1] (for a model of plain vectors: shape (b, d), any range).
-    prompts: b of them, one an image.
-    returns: shape (b,), float32, finite. Row i depends on row i only, and the images are not modified.
+    prompts: b of them, one per image.
+    returns: shape (b,), float32, finite. Row i depends only on image and prompt i, and the images are not modified.
 
-    A reward may also have a method ``metrics() -> Mapping[str, float]``: what it has counted since the last call, such
-    as questions that a server left unanswered. The engine sums it over the processes into the epoch's figures, as
+    A reward may also have a method ``metrics() -> Mapping[str, float]``: counts since the last call, such as questions
+    that a server left unanswered. The engine sums them over all processes into the epoch's metrics, as
     ``reward/NAME/KEY``.
     """
 

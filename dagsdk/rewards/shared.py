@@ -1,4 +1,4 @@
-"""Heavy things that several rewards use are loaded once a process."""
+"""Networks that several rewards use are loaded once per process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _lock = threading.Lock()
 
 
 def shared(key: Hashable, load: Callable[[], T]) -> T:
-    """What `load` gave for this key, for as long as anybody holds it; loaded now if nobody does.
+    """What `load` returned for this key, as long as it is in use somewhere; otherwise it is loaded now.
 
-    key: all that the result depends on, such as ("open_clip", architecture, weights, device, dtype).
-    load: makes an object that can be referred to weakly, as a module can, and that nobody changes afterwards.
+    key: everything that the result depends on, such as ("open_clip", architecture, weights, device, dtype).
+    load: makes an object that supports weak references, such as a module, and that is not changed afterwards.
     """
     with _lock:
         found: T | None = _loaded.get(key)

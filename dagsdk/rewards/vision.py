@@ -1,4 +1,4 @@
-"""From images as rewards get them to what a vision encoder takes, without a detour over PIL, and differentiably."""
+"""From images as rewards get them to the input of a vision encoder, on tensors and with gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""By colour, of CLIP's training images (arXiv 2103.00020, its published code)."""
+"""Of the colours of CLIP's training images (arXiv 2103.00020, its published code)."""
 
 
 def encoder_input(
@@ -23,14 +23,14 @@ def encoder_input(
 ) -> Tensor:
     """Images (b, 3, h, w) in [0, 1] → (b, 3, side, side), standardised by colour; dtype and gradient are kept.
 
-    As Pillow does it: the shorter edge is resized to `side` with antialiasing, first across and then down, and what
-    bicubic interpolation takes beyond [0, 1] is clamped each time, as bytes would be. Then the middle is cut out.
-    Raises ValueError for other shapes.
+    As in Pillow, the shorter edge is resized to `side` with antialiasing, first the width and then the height. Each
+    time, values that bicubic interpolation takes beyond [0, 1] are clamped, as bytes would be. Then the middle is cut
+    out. Raises ValueError for other shapes.
     """
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(
             f"images are {images.dtype} of shape {tuple(images.shape)}; they must be floating point in [0, 1] of "
-            "shape (b, 3, h, w): this reward scores pictures, not vectors or single images"
+            "shape (b, 3, h, w): this reward is for batches of pictures, not for vectors or single images"
         )
     height, width = images.shape[-2:]
     if (height, width) != (side, side):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dagsdk.objectives.protocol import Signals, Trajectories
+from dagsdk.objectives.protocol import Signals
+from dagsdk.objectives.trajectories import Trajectories
 from dagsdk.rollouts.options import IndependentOptions
 from dagsdk.rollouts.protocol import RolloutPlan
 
@@ -20,4 +21,4 @@ class Independent:
         return RolloutPlan(images_per_prompt=self.options.images_per_prompt, window=(0, num_steps))
 
     def select(self, trajectories: Trajectories, signals: Signals, /) -> Tensor:
-        return torch.ones_like(trajectories.scores, dtype=torch.bool)
+        return torch.ones_like(trajectories.rewards, dtype=torch.bool)

@@ -10,7 +10,7 @@ from attrs.validators import ge
 class IndependentOptions:
     """Options of `independent`.
 
-    images_per_prompt: trajectories a prompt gets in an epoch, each from noise of its own.
+    images_per_prompt: trajectories per prompt and epoch, each from noise of its own.
     """
 
     images_per_prompt: int = field(default=1, validator=ge(1))

@@ -1,7 +1,7 @@
 """A plugin project from templates: installable, tested and publishable as it is. Loads no torch, needs no network.
 
-The templates are in `templates/`: those of `common` and those of the kind together are a project. Their paths end in
-`.tmpl`; MODULE in a path stands for the package's name, NAME for the component's, and `string.Template` fills texts.
+A project is the templates in `templates/common` and those in the folder of its kind. Their paths end in `.tmpl`; MODULE
+in a path stands for the package's name, NAME for the component's. `string.Template` fills in the texts.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @frozen(kw_only=True)
 class Kind:
-    """What a template gives.
+    """A kind of project.
 
     registered: the kind as the registry and `dagsdk plugins --json` call it.
-    words: the kind in a sentence.
-    start: the file to open first, within the package.
-    tested_with: what the project's tests and its run file need besides pytest.
+    words: what a sentence calls the kind.
+    start: the file of the package to open first.
+    tested_with: what the project's tests and its run file need, apart from pytest.
     """
 
     registered: str
@@ -49,7 +49,7 @@ KINDS = {
     "prompts": Kind(registered="prompts", words="prompt set", start="prompts.py"),
     "objective": Kind(registered="objectives", words="objective", start="objective.py"),
     "rollout": Kind(registered="rollouts", words="rollout", start="rollout.py"),
-    "model": Kind(registered="models", words="model", start="family.py", tested_with=()),
+    "model": Kind(registered="models", words="model", start="model.py", tested_with=()),
 }
 
 
@@ -61,14 +61,14 @@ def module_of(name: str) -> str:
 def write_project(
     kind: str, name: str, registry: Registry, *, folder: Path | None = None, author: str | None = None
 ) -> Path:
-    """Writes the project and returns its folder, `folder` or ./dagsdk-NAME; all of it, or nothing.
+    """Writes the project, whole or not at all, and returns its folder: `folder`, or ./dagsdk-NAME.
 
     kind: a key of `KINDS`.
     name: of the component and of its entry point; the distribution is dagsdk-NAME.
-    registry: what is installed; its names are taken.
+    registry: what is installed, whose names are taken.
     author: for the licence and the metadata.
 
-    Raises DagsdkError for a name that is not allowed or taken, and for a folder that holds something already.
+    Raises DagsdkError for a name that is not allowed or is taken, and for a folder that is not empty.
     """
     _check_name(kind, name, registry)
     if author is not None and (not author.strip() or not author.isprintable()):
@@ -78,11 +78,11 @@ def write_project(
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise DagsdkError(
-                f"{str(target)!r} exists and is not an empty folder; a project is written to a new one: name another "
-                "with --folder, or move this one away"
+                f"{str(target)!r} exists and is not an empty folder; a project needs a new one: choose another with "
+                "--folder, or move this one away"
             )
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        # Renamed when it is complete, so that a project that can be seen is whole.
+        # Renamed when it is complete, so that nobody finds half a project.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.absolute().parent) as unfinished:
             for path, text in rendered(kind, values).items():
                 file = Path(unfinished) / "project" / path
@@ -93,13 +93,13 @@ def write_project(
             (Path(unfinished) / "project").rename(target)
     except OSError as error:
         raise DagsdkError(
-            f"{str(target)!r} cannot be written ({error.strerror}); name a folder that you may write to with --folder"
+            f"{str(target)!r} cannot be written ({error.strerror}); choose a folder that you may write to with --folder"
         ) from error
     return target
 
 
 def placeholders(kind: str, name: str, author: str) -> dict[str, str]:
-    """What the templates may ask for."""
+    """The values of the templates' placeholders."""
     return {
         "kind": kind,
         "words": KINDS[kind].words,
@@ -114,19 +114,19 @@ def placeholders(kind: str, name: str, author: str) -> dict[str, str]:
 
 
 def core_range(version: str) -> str:
-    """The versions of the core that keep the contracts of this one: "0.1.3" → ">=0.1,<0.2", "2.1" → ">=2.1,<3"."""
+    """The versions of the core with the same contracts as this one: "0.1.3" → ">=0.1,<0.2", "2.1" → ">=2.1,<3"."""
     parsed = Version(version)
     oldest = f"{parsed.major}.{parsed.minor}{'.dev0' if parsed.is_prerelease else ''}"
     return f">={oldest},<{parsed.major + 1}" if parsed.major else f">={oldest},<0.{parsed.minor + 1}"
 
 
 def rendered(kind: str, values: Mapping[str, str]) -> dict[PurePosixPath, str]:
-    """Path to text of every file of a project."""
+    """The files of a project: path to text."""
     names = {"MODULE": values["module"], "NAME": values["name"].replace("-", "_")}
     templates = files("dagsdk.scaffold") / "templates"
     texts = {}
-    for room in ("common", kind):
-        for path, template in _walk(templates / room, PurePosixPath()):
+    for part in ("common", kind):
+        for path, template in _walk(templates / part, PurePosixPath()):
             named = re.sub("MODULE|NAME", lambda found: names[found[0]], str(path)).removesuffix(".tmpl")
             texts[PurePosixPath(named)] = Template(template.read_text(encoding="utf-8")).substitute(values)
     return texts
@@ -141,7 +141,7 @@ def _walk(folder: Traversable, path: PurePosixPath) -> Iterator[tuple[PurePosixP
 
 
 def _quoted(text: str) -> str:
-    """As TOML writes it; for printable text that is how JSON does."""
+    """As a TOML string, which for printable text is a JSON string."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -155,7 +155,7 @@ def _check_name(kind: str, name: str, registry: Registry) -> None:
         )
     if name.startswith(PREFIX):
         bare = name.removeprefix(PREFIX)
-        raise DagsdkError(f"name is {name!r}; the project gets the prefix by itself: `dagsdk new {kind} {bare}`")
+        raise DagsdkError(f"name is {name!r}; the prefix is added to it: `dagsdk new {kind} {bare}`")
     registered = KINDS[kind].registered
     if name in registry.names(registered):
         taken = f"{KINDS[kind].words} {name!r} is provided by {registry.provider(registered, name).label}"
@@ -163,4 +163,4 @@ def _check_name(kind: str, name: str, registry: Registry) -> None:
         taken = f"the name {name!r} is that of {owner.label}"
     else:
         return
-    raise DagsdkError(f"{taken}, and two of one name cannot be installed together; take another name, or uninstall it")
+    raise DagsdkError(f"{taken}, and a name can be taken only once; choose another, or uninstall that plugin")

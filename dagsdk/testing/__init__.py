@@ -1,6 +1,6 @@
 """The kit for plugin authors: contracts to inherit, checks to call, fixtures for pytest.
 
-Names are loaded when they are first used; the contracts need pytest, the checks do not.
+Names are loaded when they are first used. The contracts need pytest; the checks do not.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dagsdk.testing.check import ContractError, Outcome, outcomes
+    from dagsdk.testing.check import ContractError, ContractWarning, Outcome, outcomes
     from dagsdk.testing.contracts import (
         ModelContract,
         ObjectiveContract,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ContractError": "check",
+    "ContractWarning": "check",
     "ModelContract": "contracts",
     "ObjectiveContract": "contracts",
     "Outcome": "check",
@@ -37,6 +38,7 @@ _HOME = {
 
 __all__ = [
     "ContractError",
+    "ContractWarning",
     "ModelContract",
     "ObjectiveContract",
     "Outcome",

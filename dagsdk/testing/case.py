@@ -1,4 +1,4 @@
-"""What a check is given: a component's record, its options, and what it is tried with."""
+"""The argument of a check: a component's record, its options, and the inputs that it is tested with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dagsdk.specs import BuildContext, Spec
 
 @define(eq=False, kw_only=True)
 class Case:
-    """A component under test. Each kind has a case of its own, with what its components are tried with.
+    """A component under test. Each kind has its own case, with inputs for its components.
 
     spec: the record that its hook yields.
-    options: as a run file gives them beside `name`; needed where an option has no default.
-    context: what `build` gets.
+    options: as in a run file, without `name`; required where an option has no default.
+    context: the second argument of `build`.
     """
 
     spec: Spec
@@ -31,14 +31,14 @@ class Case:
 
     @cached_property
     def structured(self) -> Any:
-        """The options as `build` gets them. Raises ConfigError with every mistake in them."""
+        """The options as `build` receives them. Raises ConfigError with every mistake in them."""
         return structure_options(self.spec.options, self.options, source=self.name)
 
     def build(self) -> Any:
-        """The component, built anew."""
-        return self.spec.build(self.structured, self.context)
+        """A new component."""
+        return self.spec.make(self.structured, self.context)
 
     @cached_property
     def built(self) -> Any:
-        """The component, built once and shared by the checks."""
+        """A component that is built once and shared by the checks."""
         return self.build()

@@ -6,11 +6,13 @@ class TestSharpness(RewardContract):
 ```
 
 `spec` is the record itself, or the name that an installed plugin registers it under. A rule that cannot be kept is
-declared with its reason, and must then fail: `exceptions = {"order_does_not_matter": "the server sorts"}`.
+declared with its reason, and must then fail: `exceptions = {"order_does_not_matter": "the server sorts"}`. What a
+published package should have, such as a documented option, only warns unless `strict = True`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +21,7 @@ import pytest
 from dagsdk.registry import load_registry
 from dagsdk.specs import BuildContext, Spec
 from dagsdk.testing.case import Case
-from dagsdk.testing.check import Check, ContractError, name_of, outcome, require_known
+from dagsdk.testing.check import Check, ContractError, ContractWarning, name_of, outcome, require_known
 from dagsdk.testing.kinds import CONTRACTS
 from dagsdk.testing.plugin_checks import PLUGIN_CHECKS, PluginCase
 
@@ -30,14 +32,16 @@ if TYPE_CHECKING:
 
 
 class Contract:
-    """What the contracts share: a test for each check, and exceptions that are declared.
+    """What all contracts share: a test for each check, and declared exceptions.
 
     checks: functions of one case.
     exceptions: name of a check that must fail, to the reason.
+    strict: whether what a published package should have is required; otherwise its absence is a ContractWarning.
     """
 
     checks: ClassVar[tuple[Check, ...]] = ()
     exceptions: ClassVar[Mapping[str, str]] = {}
+    strict: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -47,8 +51,8 @@ class Contract:
 
     @classmethod
     def make_case(cls) -> object:
-        """What the checks are given; made once a class."""
-        raise TypeError(f"{cls.__name__} makes no case; inherit one of dagsdk.testing's contracts")
+        """The argument of the checks; made once per class."""
+        raise TypeError(f"{cls.__name__} has no case; inherit one of the contracts of dagsdk.testing")
 
     @classmethod
     def case(cls) -> Any:
@@ -61,10 +65,12 @@ class Contract:
 
 def _test(check: Check) -> Callable[[Contract], None]:
     def test(self: Contract) -> None:
-        found = outcome(check, self.case(), self.exceptions)
+        found = outcome(check, self.case(), self.exceptions, strict=self.strict)
         match found.status:
             case "failed":
                 raise ContractError(found.message) from found.cause
+            case "warned":
+                warnings.warn(found.message, ContractWarning, stacklevel=1)
             case "excepted":
                 pytest.xfail(found.message)
             case "skipped":
@@ -76,11 +82,11 @@ def _test(check: Check) -> Callable[[Contract], None]:
 
 
 class ComponentContract(Contract):
-    """What the contracts of the five kinds share.
+    """What the contracts of the five kinds of components share.
 
     spec: the record that a hook yields, or the name that an installed plugin registers it under.
-    options: as a run file gives them beside `name`.
-    context: what `build` gets.
+    options: as in a run file, without `name`.
+    context: the second argument of `build`.
     """
 
     kind: ClassVar[str]
@@ -90,7 +96,7 @@ class ComponentContract(Contract):
 
     case_class: ClassVar[type[Case]]
     given: ClassVar[tuple[str, ...]] = ()
-    """Further attributes that are handed to the case where the class has them."""
+    """Further attributes that are passed to the case where the class has them."""
 
     @classmethod
     def make_case(cls) -> Case:
@@ -102,7 +108,7 @@ class ComponentContract(Contract):
 class RewardContract(ComponentContract):
     """The contract of rewards.
 
-    images, prompts, tolerance: what the reward is tried with, where the samples do not suit it.
+    images, prompts, tolerance: as in `dagsdk.testing.reward_checks.RewardCase`, where its defaults do not suit.
     """
 
     kind = "rewards"
@@ -124,19 +130,19 @@ class PromptSetContract(ComponentContract):
 class ObjectiveContract(ComponentContract):
     """The contract of objectives.
 
-    prompts, images_per_prompt, steps, epochs, transitions, tolerance: as in
+    prompts, images_per_prompt, steps, epochs, rows, tolerance: as in
         `dagsdk.testing.objective_case.ObjectiveCase`, where its defaults do not suit.
     """
 
     kind = "objectives"
     case_class, checks = CONTRACTS[kind]
-    given = ("prompts", "images_per_prompt", "steps", "epochs", "transitions", "tolerance")
+    given = ("prompts", "images_per_prompt", "steps", "epochs", "rows", "tolerance")
 
     prompts: ClassVar[int]
     images_per_prompt: ClassVar[int]
     steps: ClassVar[int]
     epochs: ClassVar[int]
-    transitions: ClassVar[int]
+    rows: ClassVar[int]
     tolerance: ClassVar[float]
 
 

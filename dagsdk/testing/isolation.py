@@ -1,4 +1,4 @@
-"""Keeping what is tried from the network, and from the plugins that happen to be installed."""
+"""Tests without a network, and without the plugins that happen to be installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dagsdk.registry import Registry
 
 @contextmanager
 def offline() -> Iterator[list[str]]:
-    """Within it every connection is refused, as without a network. Yields the addresses that were asked for."""
+    """A context in which every connection is refused. Yields a list of the addresses that were requested."""
     asked: list[str] = []
 
     def refuse(address: object) -> None:
@@ -47,11 +47,11 @@ def offline() -> Iterator[list[str]]:
 
 @contextmanager
 def without_discovery() -> Iterator[None]:
-    """Within it, looking for installed plugins raises PluginError, so that a test cannot lean on what is installed."""
+    """A context in which looking for installed plugins raises PluginError, so that tests cannot depend on them."""
 
     def refuse() -> None:
         raise PluginError(
-            "installed plugins are not looked for within this test; give the plugins that it needs to `registry_of`"
+            "installed plugins are not looked for in this test; pass the plugins that it needs to `registry_of`"
         )
 
     with patch.object(plugins, "_installed", refuse):

@@ -1,9 +1,9 @@
-"""A model under test, and the states, times and texts that it is tried with."""
+"""A model under test, and the states, times and texts that it is tested with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -12,29 +12,30 @@ from attrs import define
 from torch import Tensor, nn
 
 from dagsdk.config.schema import LoraConfig
-from dagsdk.engine.lora import Adapter
-from dagsdk.engine.seeds import generator, global_seed
-from dagsdk.families.conditioning import Conditioning, take
-from dagsdk.families.protocol import Family
+from dagsdk.engine.adapter import Adapter
+from dagsdk.engine.generators import global_seed
+from dagsdk.engine.seeds import generator
+from dagsdk.models.protocol import Model
+from dagsdk.process.conditioning import Conditioning, take
 from dagsdk.specs import ModelSpec
 from dagsdk.testing import samples
 from dagsdk.testing.case import Case
 from dagsdk.testing.check import ContractError, require
 
 LORA = LoraConfig(rank=2)
-"""The adapter that models are tried with."""
-BESIDE = ("flow", "residual")
-"""The networks that are trained beside a model's own: what its verbs are called before `_network`."""
+"""The adapter that models are tested with."""
+AUXILIARY = ("state_flow", "flow_gradient")
+"""The auxiliary networks: the names of the methods that make them, without `_network`."""
 
 
 @define(eq=False, kw_only=True)
 class ModelCase(Case):
-    """A model, and what it is tried with: n states, each with a time of the chain and a text of its own.
+    """A model, and what it is tested with: n states, each with a time of the chain and a text of its own.
 
     steps: transitions of the chain.
     texts: n of them, at least two, not all alike.
-    widths: of the blocks of the networks beside it.
-    tolerance: how far results for one row may differ, absolutely and relatively, when it comes in other company.
+    widths: of the blocks of auxiliary networks.
+    tolerance: how far results for one row may differ in another batch, absolutely and relatively.
     """
 
     spec: ModelSpec[Any]
@@ -48,7 +49,7 @@ class ModelCase(Case):
         return torch.empty(0, device=self.context.device).device
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The mixed precision that the engine calls networks under."""
+        """The mixed precision that the engine calls networks with."""
         mixed = self.context.mixed_precision != "no"
         return torch.autocast(self.device.type, self.context.dtype if mixed else None, enabled=mixed)
 
@@ -58,34 +59,34 @@ class ModelCase(Case):
 
     @cached_property
     def conditioning(self) -> Conditioning:
-        """Of the texts."""
+        """The conditioning of the texts."""
         conditioning: Conditioning = self.built.encode(list(self.texts))
         return conditioning
 
     @cached_property
     def states(self) -> Tensor:
-        """States x_t, and clean latents as well: shape (n, *latent_shape), float32."""
+        """States x_t, used as clean latents as well: shape (n, *latent_shape), float32."""
         return self.normal((len(self.texts), *self.built.latent_shape), seed=1)
 
     @cached_property
     def t(self) -> Tensor:
-        """Times of the states: those of the chain in turn, without its clean end; shape (n,)."""
+        """Times of the states: those of the chain in turn, without its clean end. Shape (n,)."""
         times: Tensor = self.built.times(self.steps)[:-1]
         return times[torch.arange(len(self.texts)) % len(times)].to(self.device)
 
     def rows(self, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor, Conditioning]:
-        """Copies of the states, times and conditioning of these rows, as networks are given them."""
+        """Copies of the states, times and conditioning of these rows: the arguments of networks."""
         chosen = torch.arange(len(self.texts), device=self.device)[index]
         return self.states[chosen], self.t[chosen], take(self.conditioning, chosen)
 
-    def predict(self, index: Tensor | slice = slice(None), family: Family | None = None) -> Tensor:
-        """Predictions of these rows, by the shared model unless another is given."""
+    def predict(self, index: Tensor | slice = slice(None), model: Model | None = None) -> Tensor:
+        """Predictions for these rows, by the shared model unless another is given."""
         with self.autocast():
-            return tensor(self, "predict", (family or self.built).predict(*self.rows(index)))
+            return tensor(self, "predict", (model or self.built).predict(*self.rows(index)))
 
     @cached_property
     def output(self) -> Tensor:
-        """Predictions of all rows, without gradient."""
+        """Predictions for all rows, without gradient."""
         with torch.no_grad():
             return self.predict()
 
@@ -94,21 +95,21 @@ class ModelCase(Case):
         return tensor(self, "decode", self.built.decode(self.states.clone() if latents is None else latents))
 
     @cached_property
-    def pictures(self) -> Tensor:
+    def images(self) -> Tensor:
         """The states decoded, without gradient."""
         with torch.no_grad():
             return self.decode()
 
     def new(self, name: str) -> nn.Module:
-        """A new network of those beside the model's own."""
+        """A new auxiliary network of this name."""
         network: nn.Module = getattr(self.built, f"{name}_network")(self.widths)
         return network
 
     @cached_property
-    def beside(self) -> dict[str, nn.Module]:
-        """Those networks with noisy weights, as those of new ones may be zero."""
+    def auxiliary(self) -> dict[str, nn.Module]:
+        """The auxiliary networks with noisy weights, since a new one may return zeros."""
         made = {}
-        for name in BESIDE:
+        for name in AUXILIARY:
             with global_seed(2):
                 made[name] = self.new(name).to(self.device)
             for seed, parameter in enumerate(made[name].parameters()):
@@ -116,13 +117,13 @@ class ModelCase(Case):
         return made
 
     def estimate(self, name: str, index: Tensor | slice = slice(None), network: nn.Module | None = None) -> Tensor:
-        """What such a network, by default the noisy one, makes of these rows."""
+        """What an auxiliary network, by default the noisy one, returns for these rows."""
         with self.autocast():
-            return tensor(self, f"the {name} network", (network or self.beside[name])(*self.rows(index)))
+            return tensor(self, f"the {name} network", (network or self.auxiliary[name])(*self.rows(index)))
 
     @cached_property
     def adapted(self) -> Adapted:
-        """The model built anew, with an adapter attached; whoever trains it puts the weights back."""
+        """A new model with an adapter. A check that changes its weights restores them."""
         return Adapted(self)
 
     def close(self, one: Tensor, other: Tensor) -> bool:
@@ -132,17 +133,28 @@ class ModelCase(Case):
 
 
 class Adapted:
-    """A model with a fresh adapter, and what it predicted before there was one."""
+    """A model with a new adapter, and what it predicted without the adapter."""
 
     def __init__(self, case: ModelCase) -> None:
-        self.family: Family = case.build()
+        self.model: Model = case.build()
         with torch.no_grad():
-            self.before = case.predict(family=self.family)
-        self.adapter = Adapter(self.family, LORA, seed=0)
+            self.before = case.predict(model=self.model)
+        self.adapter = Adapter(self.model, LORA, seed=0)
 
 
-def company(case: ModelCase) -> Iterator[tuple[int, Tensor]]:
-    """The first and the last row, each with indices that leave it in its place among other neighbours."""
+@contextmanager
+def training(model: Model, lora: LoraConfig | None, seed: int = 0) -> Iterator[Adapter]:
+    """A context in which the model is trained, as within a run."""
+    adapter = Adapter(model, lora, seed)
+    try:
+        with adapter.in_use():
+            yield adapter
+    finally:
+        adapter.release()
+
+
+def among_others(case: ModelCase) -> Iterator[tuple[int, Tensor]]:
+    """The first and the last row, each with indices that keep it in its place among other rows."""
     count = len(case.texts)
     for row in (0, count - 1):
         index = torch.arange(count, device=case.device).roll(1)

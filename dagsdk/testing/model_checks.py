@@ -1,4 +1,4 @@
-"""The contract of models (`dagsdk.families.protocol.Family`): their path, texts, images and trajectories."""
+"""The contract of models (`dagsdk.models.protocol.Model`): their texts, images and trajectories."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ import torch
 from torch import Tensor, nn
 
 from dagsdk.config.schema import RolloutConfig
+from dagsdk.engine.drawing import Drawn
 from dagsdk.engine.policy import make_policy
+from dagsdk.engine.precision import Precision
 from dagsdk.engine.sampler import Sampler, decoded
 from dagsdk.engine.schedule import schedule
-from dagsdk.families.protocol import Family
-from dagsdk.process.path import GaussianPath
+from dagsdk.models.protocol import Model
 from dagsdk.process.prediction import Prediction
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.rollouts.protocol import RolloutPlan
 from dagsdk.testing import samples
+from dagsdk.testing.adapter_checks import ADAPTER_CHECKS
+from dagsdk.testing.auxiliary_checks import AUXILIARY_CHECKS
 from dagsdk.testing.check import ContractError, require
 from dagsdk.testing.component_checks import COMPONENT_CHECKS
-from dagsdk.testing.model_case import ModelCase, company, require_finite, require_gradient
+from dagsdk.testing.model_case import ModelCase, among_others, require_finite, require_gradient
 from dagsdk.testing.network_checks import NETWORK_CHECKS
+from dagsdk.testing.path_checks import PATH_CHECKS
 
 __all__ = ["MODEL_CHECKS", "ModelCase"]
 
 
-def check_it_is_a_family(case: ModelCase) -> None:
-    """A model has every attribute and verb of a family."""
+def check_it_is_a_model(case: ModelCase) -> None:
+    """It has every attribute and method of a model."""
     model = case.built
-    attributes = [*Family.__annotations__, *(name for name in vars(Family) if not name.startswith("_"))]
+    attributes = [*Model.__annotations__, *(name for name in vars(Model) if not name.startswith("_"))]
     missing = [name for name in attributes if not hasattr(model, name)]
-    require(not missing, f"{case.name} has no {', '.join(missing)}; see dagsdk.families.protocol.Family")
+    require(
+        not missing,
+        f"{case.name} has no {', '.join(missing)}; a model must have all of dagsdk.Model: derive from dagsdk.BaseModel",
+    )
     known = get_args(Prediction)
     shape, targets = model.latent_shape, model.lora_targets
     for holds, name, rule in (
@@ -52,51 +59,7 @@ def check_it_is_a_family(case: ModelCase) -> None:
         require(holds, f"{case.name}: {name} is {getattr(model, name)!r:.80}; {rule}")
 
 
-def check_noise_grows_with_the_time(case: ModelCase) -> None:
-    """Along the path signal falls and noise rises with the time; both are finite and never negative."""
-    path, times = case.built.path, case.built.times(case.steps).unique()  # rising
-    require(
-        isinstance(path, GaussianPath),
-        f"{case.name}: path is {path!r:.80}; it must have alpha(t) and sigma(t), as dagsdk.process.path has them",
-    )
-    alpha, sigma = levels = path.alpha(times), path.sigma(times)
-    for name, level in zip(("alpha", "sigma"), levels, strict=True):
-        require(
-            level.shape == times.shape and level.is_floating_point(),
-            f"{case.name}: path.{name} of times of shape {tuple(times.shape)} is {level.dtype} of shape "
-            f"{tuple(level.shape)}; it must be floating point, of the times' shape",
-        )
-        require(
-            bool((level.isfinite() & (level >= 0)).all()),
-            f"{case.name}: path.{name} is {level.tolist()} at times {times.tolist()}; it must be finite and >= 0",
-        )
-    rises = (alpha.diff() <= 0) & (sigma.diff() >= 0) & ((alpha.diff() < 0) | (sigma.diff() > 0))
-    require(
-        bool(rises.all()),
-        f"{case.name}: at times {times.tolist()} path.alpha is {alpha.tolist()} and path.sigma {sigma.tolist()}; "
-        "with the time alpha must fall and sigma rise",
-    )
-
-
-def check_times_fall(case: ModelCase) -> None:
-    """A chain of T transitions has T + 1 times on the CPU, which fall; asking again gives the same."""
-    for steps in (case.steps, case.steps + 1, case.steps):
-        times = case.built.times(steps)
-        require(
-            isinstance(times, Tensor) and times.device.type == "cpu" and tuple(times.shape) == (steps + 1,),
-            f"{case.name}: times({steps}) are {times!r:.120}; they must be a tensor of shape ({steps + 1},) on the CPU",
-        )
-        require(
-            bool((times.diff() < 0).all()),
-            f"{case.name}: times({steps}) are {times.tolist()}; they must fall, from noisy to clean",
-        )
-    require(
-        torch.equal(case.built.times(case.steps), times),
-        f"{case.name}: times({case.steps}) differ from one call to the next; they must depend on the steps only",
-    )
-
-
-def check_one_conditioning_a_text(case: ModelCase) -> None:
+def check_one_conditioning_per_text(case: ModelCase) -> None:
     """n texts are encoded as tensors whose first axis is n."""
     found: object = case.conditioning
     require(
@@ -112,7 +75,7 @@ def check_one_conditioning_a_text(case: ModelCase) -> None:
 
 
 def check_any_text_is_encoded(case: ModelCase) -> None:
-    """Texts may be empty, long, or beyond ASCII, and come alone."""
+    """A text may be empty, long, or beyond ASCII, and the only one."""
     for prompt in samples.PROMPTS:
         try:
             found = case.built.encode([prompt.text])
@@ -125,8 +88,8 @@ def check_any_text_is_encoded(case: ModelCase) -> None:
             require_finite(case, f"{name!r} of the text {prompt.text[:40]!r}", part, "see what its encoder gives")
 
 
-def check_texts_are_encoded_alike(case: ModelCase) -> None:
-    """The empty text alone is encoded in the shape of any others: guidance joins them."""
+def check_texts_are_encoded_to_one_shape(case: ModelCase) -> None:
+    """The empty text alone is encoded in the shape of all others, since guidance joins them."""
     alone = case.built.encode([""])
 
     def shapes(parts: Mapping[str, Tensor]) -> dict[str, tuple[object, ...]]:
@@ -134,29 +97,29 @@ def check_texts_are_encoded_alike(case: ModelCase) -> None:
 
     require(
         shapes(alone) == shapes(case.conditioning),
-        f"{case.name}: encode gives the empty text {shapes(alone)}, and others {shapes(case.conditioning)}; names, "
+        f"{case.name}: encode gives the empty text {shapes(alone)}, but others {shapes(case.conditioning)}; names, "
         "shapes and dtypes of a row must not depend on the texts: pad to one length",
     )
 
 
 def check_a_row_depends_on_its_text_only(case: ModelCase) -> None:
     """Row i of the conditioning depends on text i only."""
-    for row, index in company(case):
+    for row, index in among_others(case):
         found = case.built.encode([case.texts[i] for i in index.tolist()])
         for name, part in found.items():
             require(
                 case.close(part[row], case.conditioning[name][row]),
                 f"{case.name}: encode gives text {row} another {name!r} among other texts; row i must depend on text "
-                "i only: pad to one length, and mask what is padded",
+                "i only: pad to one length, and mask the padding",
             )
 
 
 def check_encoding_twice_gives_the_same(case: ModelCase) -> None:
-    """Encoding twice gives the same bits."""
+    """The same texts twice give the same bits."""
     again = case.built.encode(list(case.texts))
     require(
         all(torch.equal(again[name], part) for name, part in case.conditioning.items()),
-        f"{case.name}: encode gives the same texts other bits when it is called again; switch dropout off with "
+        f"{case.name}: encode returns other bits for the same texts when it is called again; switch dropout off with "
         "`.eval()`",
     )
 
@@ -171,7 +134,7 @@ def check_conditioning_has_no_gradient(case: ModelCase) -> None:
 
 
 def check_images_have_their_shape(case: ModelCase) -> None:
-    """n latents are decoded to images (n, 3, h, w) or vectors (n, d), float32; one latent as well."""
+    """n latents are decoded to images (n, 3, h, w) or vectors (n, d), float32; a single latent as well."""
     for count in (len(case.states), 1):
         found = case.decode(case.states[:count].clone())
         shape = tuple(found.shape)
@@ -191,21 +154,21 @@ def check_images_are_in_range(case: ModelCase) -> None:
     with torch.no_grad():
         for scale in (1, 0, 10):
             found = case.decode(scale * case.states)
-            require_finite(case, f"decode of {scale} times normal latents", found, "clamp on the way")
+            require_finite(case, f"decode of {scale} times normal latents", found, "clamp before the result")
             low, high = float(found.min()), float(found.max())
             require(
                 found.ndim != 4 or (low >= 0 and high <= 1),
-                f"{case.name}: decode of {scale} times normal latents reaches from {low:.6g} to {high:.6g}; images "
-                "must be in [0, 1]: rescale, and `.clamp(0, 1)`",
+                f"{case.name}: decode of {scale} times normal latents has values from {low:.6g} to {high:.6g}; "
+                "images must be in [0, 1]: rescale, and `.clamp(0, 1)`",
             )
 
 
 def check_latents_are_decoded_row_by_row(case: ModelCase) -> None:
     """The image of a latent does not depend on the other latents of its batch."""
     with torch.no_grad():
-        for row, index in company(case):
+        for row, index in among_others(case):
             require(
-                case.close(case.decode(case.states[index])[row], case.pictures[row]),
+                case.close(case.decode(case.states[index])[row], case.images[row]),
                 f"{case.name}: decode gives latent {row} another image among other latents; row i must depend on row "
                 "i only: `.eval()`, and no statistics over the batch",
             )
@@ -219,44 +182,46 @@ def check_decoding_has_a_gradient(case: ModelCase) -> None:
 
 
 def check_results_stay_on_the_device(case: ModelCase) -> None:
-    """Conditioning, predictions and images are on the context's device."""
-    results = {**case.conditioning, "predict": case.output, "decode": case.pictures}
+    """Conditioning, predictions and images are on the device of the context."""
+    results = {**case.conditioning, "predict": case.output, "decode": case.images}
     for name, found in results.items():
         require(
             found.device == case.device,
-            f"{case.name}: {name!r} is on {found.device}; it must be on the context's device, {case.device}",
+            f"{case.name}: {name!r} is on {found.device}; it must be on the device of the context, {case.device}",
         )
 
 
 def check_trajectories_are_finite(case: ModelCase) -> None:
-    """From noise to image states, log-densities and images are finite, with guidance and without."""
-    # The floor is for a chain that ends without noise, which a run file may allow.
+    """States, log-densities and images of a trajectory are finite, with guidance and without."""
+    # The floor allows chains that end without noise, as a run file may.
     chain = schedule(case.built, RolloutConfig(steps=case.steps, std_floor=0.01), case.device)
     prompts, plan = [Prompt(text) for text in case.texts], RolloutPlan(window=(0, chain.steps))
     for guidance in (1.0, 3.0):
-        policy = make_policy(case.built, chain, guidance, case.autocast)
-        drawn = Sampler(policy, case.device, len(prompts)).sample(prompts, range(len(prompts)), plan)
+        policy = make_policy(case.built, chain, guidance, Precision(case.context.mixed_precision, case.device))
+        sampler = Sampler(policy=policy, device=case.device, batch=len(prompts))
+        sampled = sampler.sample(Drawn(prompts=prompts, seeds=range(len(prompts))), plan)
         for what, found in (
-            ("states", drawn.states),
-            ("log-densities", drawn.log_pf_old),
-            ("images", decoded(policy, drawn.clean, len(prompts))),
+            ("states", sampled.states),
+            ("log-densities", sampled.log_pf_old),
+            ("images", decoded(policy, sampled.latents.clean, len(prompts))),
         ):
-            sampled = f"a trajectory of {case.steps} steps with guidance {guidance:g}: one of its {what}"
-            require_finite(case, sampled, found, "see that prediction, path and times belong together")
+            which = f"a trajectory of {case.steps} steps with guidance {guidance:g}: one of its {what}"
+            require_finite(case, which, found, "see that prediction, path and times belong together")
 
 
 MODEL_CHECKS = (
     *COMPONENT_CHECKS,
-    check_it_is_a_family,
-    check_noise_grows_with_the_time,
-    check_times_fall,
-    check_one_conditioning_a_text,
+    check_it_is_a_model,
+    *PATH_CHECKS,
+    check_one_conditioning_per_text,
     check_any_text_is_encoded,
-    check_texts_are_encoded_alike,
+    check_texts_are_encoded_to_one_shape,
     check_a_row_depends_on_its_text_only,
     check_encoding_twice_gives_the_same,
     check_conditioning_has_no_gradient,
     *NETWORK_CHECKS,
+    *ADAPTER_CHECKS,
+    *AUXILIARY_CHECKS,
     check_images_have_their_shape,
     check_images_are_in_range,
     check_latents_are_decoded_row_by_row,

@@ -2,238 +2,139 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Collection, Iterable
 
-from dagsdk.objectives.protocol import Needs, Objective, Transitions
+from dagsdk.objectives.parts import Needs
+from dagsdk.objectives.protocol import Objective, Transitions
 from dagsdk.testing.check import NotApplicable, require
 from dagsdk.testing.component_checks import COMPONENT_CHECKS
-from dagsdk.testing.objective_case import ObjectiveCase, gradients, shown
+from dagsdk.testing.loss_checks import LOSS_CHECKS
+from dagsdk.testing.objective_case import ObjectiveCase, gradients
+from dagsdk.testing.records import PARTS, TRAINED, filled_by, same, undeclared
 from dagsdk.testing.signal_checks import SIGNAL_CHECKS
-from dagsdk.testing.trajectories import EVERYTHING, FAR, FILLED, TRAINED, changed, finite, same, tensors, undeclared
+from dagsdk.testing.trajectories import EVERYTHING
 
 __all__ = ["OBJECTIVE_CHECKS", "ObjectiveCase"]
 
-# --- what it asks for ---
 
-
-def check_needs_are_declared(case: ObjectiveCase) -> None:
-    """It is an objective, and needs no more than its record says of these options."""
+def check_it_is_an_objective(case: ObjectiveCase) -> None:
+    """`build` returns an objective."""
     require(
         isinstance(case.built, Objective),
-        f"{case.name}: build returned {type(case.built).__name__}, which is no objective; it must have needs, "
-        "prepare, loss, state_dict and load_state_dict",
+        f"{case.name}: build returned {type(case.built).__name__}, which is no objective; it must have prepare, loss, "
+        "state_dict and load_state_dict",
     )
-    needs, unneeded = case.built.needs, case.spec.unneeded(case.structured)
-    for name, found in (("needs", needs), ("unneeded", unneeded)):
-        require(
-            isinstance(found, frozenset) and all(isinstance(need, Needs) for need in found),
-            f"{case.name} has {name} {found!r}; they must be a frozenset of `Needs`",
-        )
-    more = _names(needs - case.spec.needs)
-    require(not more, f"{case.name} needs {more}, which its ObjectiveSpec does not; declare it in `needs`")
-    more = _names(needs & unneeded)
+
+
+# --- what it needs ---
+
+
+def check_needs_are_possible(case: ObjectiveCase) -> None:
+    """Its record needs members of `Needs` that its batches can have, and those that they depend on."""
+    needs = case.needs
     require(
-        not more,
-        f"{case.name} needs {more}, which its ObjectiveSpec says it does without; `unneeded` must give what the built "
-        "objective leaves out with the same options",
+        isinstance(needs, frozenset) and all(isinstance(need, Needs) for need in needs),
+        f"{case.name} has needs {needs!r}; they must be a frozenset of `dagsdk.Needs`",
     )
-    for need in {Needs.FORWARD_LOOKING, Needs.FLOW_PATH} & needs:
+    if case.kind is not Transitions:
+        others = _names(needs - PARTS[case.kind].keys())
         require(
-            Needs.FLOW in needs,
-            f"{case.name} needs {need.name} without FLOW; there is no flow to add to or to look at: ask for both",
+            not others,
+            f"{case.name} needs {others}, which the forward process does not have; it has "
+            f"{_names(PARTS[case.kind])}: remove the others from `needs`, or train on transitions",
+        )
+    for need in {Needs.FORWARD_LOOKING, Needs.STATE_FLOW_PATH} & needs:
+        require(
+            Needs.STATE_FLOW in needs,
+            f"{case.name} needs {need.name} without STATE_FLOW, which it depends on; add STATE_FLOW to `needs`",
         )
 
 
-def _names(needs: frozenset[Needs]) -> str:
+def _names(needs: Iterable[Needs]) -> str:
     return ", ".join(sorted(need.name for need in needs))
 
 
 def check_only_what_it_needs_is_read(case: ObjectiveCase) -> None:
-    """Losses are the same where everything that it does not need is None."""
-    needs = case.prepared[0].needs
-    few, all_of_them = (case.loss(case.batch(asked)).values for asked in (needs, EVERYTHING))
+    """Signals and losses are the same where the parts that it does not need are missing."""
+    hint = "add the need of what it reads to `needs`, or do not read it"
+    few, everything = (_signals(case, needs) for needs in (case.needs, EVERYTHING))
     require(
-        same(few, all_of_them),
-        f"{case.name} gives other losses where {', '.join(sorted(undeclared(needs)))} are None, which it does not "
-        "need; add what fills them to `needs`, or do not look at them",
+        same(few, everything),
+        f"{case.name} prepares other signals where the parts of trajectories that it does not need are missing; {hint}",
     )
-
-
-# --- its losses ---
-
-
-def check_one_loss_a_transition(case: ObjectiveCase) -> None:
-    """n transitions get losses of shape (n,)."""
-    shape, expected = tuple(case.loss(case.batch()).values.shape), (case.transitions,)
+    losses, with_everything = (case.loss(case.batch(needs)).values for needs in (case.needs, EVERYTHING))
+    missing = ", ".join(name for need, (name, _) in PARTS[case.kind].items() if need not in case.needs)
     require(
-        shape == expected,
-        f"{case.name} returned losses of shape {shape} for {expected[0]} transitions; it must be {expected}: the "
-        "engine takes the mean",
+        same(losses, with_everything),
+        f"{case.name} gives other losses where {missing} are missing, which it does not need; {hint}",
     )
 
 
-def check_losses_are_float32(case: ObjectiveCase) -> None:
-    """Losses are float32."""
-    dtype = case.loss(case.batch()).values.dtype
-    require(
-        dtype == torch.float32, f"{case.name} returned losses of {dtype}; they must be torch.float32: use `.float()`"
-    )
-
-
-def check_a_batch_of_one(case: ObjectiveCase) -> None:
-    """One transition alone gets one finite loss."""
-    values = case.loss(case.batch(n=1)).values
-    require(
-        len(values.shape) > 0 and len(values) == 1,
-        f"{case.name} returned shape {tuple(values.shape)} for one transition; it must be (1,): do not squeeze",
-    )
-    require(finite([values]), f"{case.name} returned {values.tolist()} for one transition alone; it must be finite")
-
-
-def check_losses_are_finite(case: ObjectiveCase) -> None:
-    """Losses and gradients are finite, also in the first update, before anything moved."""
-    for moved in (0.01, 0.0):
-        _require_finite(case, case.batch(moved=moved), f"policy that moved by {moved:g} since sampling")
-
-
-def check_extremes_are_survived(case: ObjectiveCase) -> None:
-    """Losses and gradients are finite where log-densities and flows are huge and the policy moved far."""
-    objective, seen = case.build(), case.seen(large=True)
-    signals = case.prepare(objective, seen)
-    batch = case.batch(of=seen, signals=signals, moved=FAR, large=True)
-    told = f"log-densities and flows of up to 1e4 and a policy that moved by up to {FAR:g} since sampling"
-    _require_finite(case, batch, told, objective)
-
-
-def _require_finite(case: ObjectiveCase, batch: Transitions, given: str, objective: Objective | None = None) -> None:
-    loss = case.loss(batch, objective)
-    require(
-        finite([loss.values]),
-        f"{case.name} returned a loss that is not finite for a {given}; stay in logarithms, and clamp what is "
-        "exponentiated",
-    )
-    bad = [name for name, gradient in gradients(loss, batch).items() if not finite([gradient])]
-    require(
-        not bad,
-        f"{case.name} has a gradient in {', '.join(bad)} that is not finite for a {given}; look for a root or a "
-        "quotient at 0, or an overflow that torch.where hides",
-    )
-
-
-def check_order_does_not_matter(case: ObjectiveCase) -> None:
-    """Transitions in another order have the same losses in that order."""
-    batch = case.batch()
-    turned = Transitions(
-        **{name: tensor.flip(0).requires_grad_(name in TRAINED) for name, tensor in tensors(batch).items()}
-    )
-    values, others = case.loss(batch).values.detach(), case.loss(turned).values.detach().flip(0)
-    slack = case.tolerance * (1 + float(values.abs().max()))
-    require(
-        torch.allclose(values, others, rtol=0, atol=slack, equal_nan=True),
-        f"{case.name} gives a transition another loss in another place of the batch (by up to "
-        f"{float((values - others).abs().max()):g}); a batch is any mix of samples and steps in any order",
-    )
-
-
-def check_the_same_input_has_the_same_loss(case: ObjectiveCase) -> None:
-    """The same transitions twice give the same bits."""
-    first, second = (case.loss(case.batch()).values for _ in range(2))
-    require(
-        same(first, second),
-        f"{case.name} gives the same transitions another loss the second time; draw nothing at random, and let only "
-        "`prepare` change what it remembers",
-    )
-
-
-def check_transitions_are_left_as_they_were(case: ObjectiveCase) -> None:
-    """A loss does not change the transitions that it is given."""
-    batch = case.batch()
-    before = tensors(batch)
-    case.loss(batch)
-    spoilt = changed(before, batch)
-    require(not spoilt, f"{case.name}: loss changed {', '.join(spoilt)}; use no operation that ends in `_`")
-
-
-def check_metrics_are_figures(case: ObjectiveCase) -> None:
-    """Metrics are finite tensors of shape () or (n,), without gradient, each with a name."""
-    for n in (case.transitions, 1):
-        for name, value in case.loss(case.batch(n=n)).metrics.items():
-            require(isinstance(name, str) and name, f"{case.name} has a metric {name!r}; its name must be a text")
-            require(
-                isinstance(value, Tensor) and value.shape in ((), (n,)),
-                f"{case.name} has metric {name!r} of {shown(value)} for {n} transitions; it must be a tensor of "
-                f"shape () or ({n},)",
-            )
-            require(not value.requires_grad, f"{case.name} has metric {name!r} with a gradient; detach it")
-            require(finite([value]), f"{case.name} has metric {name!r} that is not finite for {n} transitions")
+def _signals(case: ObjectiveCase, needs: Collection[Needs]) -> list[object]:
+    """What a new objective prepares for trajectories with the parts that these needs fill."""
+    signals = case.prepare(case.build(), case.trajectories(needs=needs))
+    return [signals.beta, signals.values, dict(signals.metrics)]
 
 
 # --- what it trains ---
 
 
-def _reached(case: ObjectiveCase) -> dict[str, Tensor]:
-    """The gradient in each field that can be trained, over a few batches, where it is not zero."""
-    found: dict[str, Tensor] = {}
+def _reached(case: ObjectiveCase) -> set[str]:
+    """Names of the trained tensors that a gradient reaches, over a few batches, where it is not zero."""
+    found: set[str] = set()
     for seed in range(3):
         batch = case.batch(seed=seed)
         for name, gradient in gradients(case.loss(batch), batch).items():
             if bool((gradient.isfinite() & (gradient != 0)).any()):
-                found[name] = gradient
+                found.add(name)
     return found
 
 
 def check_something_is_trained(case: ObjectiveCase) -> None:
     """Losses have a gradient that is not zero in something that is trained and that it needs."""
-    trained = [name for name in TRAINED if name not in undeclared(case.prepared[0].needs)]
+    trained = [name for name in TRAINED[case.kind] if name not in undeclared(case.kind, case.needs)]
     require(
-        set(trained) & set(_reached(case)),
+        set(trained) & _reached(case),
         f"{case.name} has losses without a gradient, or with one that is zero, in {', '.join(trained)}; nothing "
         "would be learnt: do not detach or clamp away all of them",
     )
 
 
-def check_networks_beside_the_policy_are_trained(case: ObjectiveCase) -> None:
-    """Where a flow or a residual network is needed, the gradient reaches it."""
-    needed = [need for need in (Needs.FLOW, Needs.RESIDUAL) if need in case.prepared[0].needs]
+def check_auxiliary_networks_are_trained(case: ObjectiveCase) -> None:
+    """Where it needs a state flow or a flow gradient, the gradient reaches that network."""
+    networks = PARTS[case.kind].keys() & {Needs.STATE_FLOW, Needs.FLOW_GRADIENT}
+    needed = [need for need in Needs if need in case.needs & networks]
     if not needed:
-        raise NotApplicable("it needs no flow and no residual")
-    reached = set(_reached(case))
+        raise NotApplicable("it needs no state flow and no flow gradient")
+    reached = _reached(case)
     for need in needed:
-        here, there = FILLED[need]
+        names = filled_by(case.kind, need)
         require(
-            {here, there} & reached,
-            f"{case.name} needs {need.name}, and its losses have no gradient in {here} or {there}; train the network, "
-            "or do not ask for it",
+            reached.intersection(names),
+            f"{case.name} needs {need.name}, but its losses have no gradient in {' or '.join(names)}; train the "
+            "network, or do not need it",
         )
 
 
 def check_nothing_undeclared_is_trained(case: ObjectiveCase) -> None:
     """No gradient reaches what it does not need."""
-    others = undeclared(case.prepared[0].needs)
-    batch = case.batch(leaves=(*TRAINED, *others))
-    reached = sorted(others & set(gradients(case.loss(batch), batch)))
+    others = undeclared(case.kind, case.needs)
+    batch = case.batch(leaves=(*TRAINED[case.kind], *others))
+    reached = sorted(others & gradients(case.loss(batch), batch).keys())
     require(
         not reached,
-        f"{case.name} has a gradient in {', '.join(reached)}, which it does not need; add what fills it to `needs`",
+        f"{case.name} has a gradient in {', '.join(reached)}, which it does not need; add its need to `needs`",
     )
 
 
 OBJECTIVE_CHECKS = (
     *COMPONENT_CHECKS,
-    check_needs_are_declared,
+    check_it_is_an_objective,
+    check_needs_are_possible,
     check_only_what_it_needs_is_read,
-    check_one_loss_a_transition,
-    check_losses_are_float32,
-    check_a_batch_of_one,
-    check_losses_are_finite,
-    check_extremes_are_survived,
-    check_order_does_not_matter,
-    check_the_same_input_has_the_same_loss,
-    check_transitions_are_left_as_they_were,
-    check_metrics_are_figures,
+    *LOSS_CHECKS,
     check_something_is_trained,
-    check_networks_beside_the_policy_are_trained,
+    check_auxiliary_networks_are_trained,
     check_nothing_undeclared_is_trained,
     *SIGNAL_CHECKS,
 )

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from dagsdk.plugins import GROUP, Plugin, discover, load_file
-from dagsdk.testing.check import ContractError, NotApplicable, require
+from dagsdk.testing.check import ContractError, NotApplicable, recommended, require
 
 HEAVY = (
     "torch", "torchvision", "numpy", "scipy", "pandas", "PIL", "matplotlib", "diffusers", "transformers", "peft",
@@ -27,8 +27,8 @@ HEAVY = (
 )  # fmt: skip
 """Libraries that take long to load, which `dagsdk plugins` must not wait for."""
 
-PRIVATE = ("engine", "checkpoints", "run_folder", "evaluation", "cli", "testing", "builtin")
-"""Rooms of the core that plugins do not enter: they may change at any time."""
+PRIVATE = ("builtin", "engine", "evaluation", "run", "testing", "scaffold", "cli", "api")
+"""Packages and modules of the core that plugins must not import: they may change at any time."""
 
 _DISCOVER = """
 import io, json, sys
@@ -63,7 +63,7 @@ class PluginCase:
 
     @cached_property
     def found(self) -> Plugin:
-        """What discovery makes of it, with everything that is installed. Raises ContractError where it is not there."""
+        """The plugin as discovery finds it, next to all others. Raises ContractError where it is not installed."""
         if self.is_file:
             return load_file(self.plugin)
         found = [plugin for plugin in discover(environ={}) if plugin.name == self.plugin]
@@ -85,7 +85,7 @@ class PluginCase:
 
     @cached_property
     def discovered(self) -> dict[str, Any]:
-        """What a new interpreter loads and prints to find it."""
+        """What a new interpreter loads and prints when it finds the plugin."""
         argument = json.dumps([self.plugin, self.is_file])
         command = [sys.executable, "-c", _DISCOVER, argument]
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -118,34 +118,35 @@ def check_provides_something(case: PluginCase) -> None:
 
 
 def check_discovery_is_light(case: PluginCase) -> None:
-    """Finding it loads no heavy library; `build` does."""
+    """Finding it loads no heavy library."""
     heavy = [name for name in case.discovered["loaded"] if name in HEAVY]
     require(
         not heavy,
-        f"{case.name} loads {', '.join(heavy)} when it is imported; import heavy libraries within `build`, so that "
-        "`dagsdk plugins` stays quick",
+        f"{case.name} loads {', '.join(heavy)} when it is imported; import heavy libraries in `build`, or give `build` "
+        "as an import string, so that `dagsdk plugins` stays fast",
     )
 
 
 def check_discovery_is_quiet(case: PluginCase) -> None:
     """Finding it prints nothing."""
     printed = case.discovered["printed"].strip()
-    require(not printed, f"{case.name} prints {printed[:80]!r} when it is imported; use the module `logging`")
+    require(not printed, f"{case.name} prints {printed[:80]!r} when it is imported; use the module `logging` instead")
 
 
 def check_stays_out_of_the_engine(case: PluginCase) -> None:
-    """It imports nothing of the core that is not a contract."""
+    """It imports nothing of the core that may change at any time."""
     for path in case.sources():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             for module in _imported(node):
                 if module.split(".")[0] == "dagsdk" and module.split(".")[1:2] and module.split(".")[1] in PRIVATE:
                     line = getattr(node, "lineno", 0)
                     raise ContractError(
-                        f"{case.name}: {path.name}, line {line}, imports {module}, which no contract covers; use "
-                        "dagsdk's protocols, records and process mathematics only"
+                        f"{case.name}: {path.name}, line {line}, imports {module}, which may change at any "
+                        "time; import from `dagsdk`, its protocols, records and process mathematics only"
                     )
 
 
+@recommended
 def check_bounds_the_core(case: PluginCase) -> None:
     """Its distribution requires dagsdk, with an upper bound."""
     requirements = [Requirement(line) for line in case.distribution.requires or ()]
@@ -158,6 +159,7 @@ def check_bounds_the_core(case: PluginCase) -> None:
     )
 
 
+@recommended
 def check_licence_is_declared(case: PluginCase) -> None:
     """Its metadata names a licence."""
     metadata = case.distribution.metadata

@@ -18,7 +18,7 @@ from dagsdk.testing.component_checks import COMPONENT_CHECKS
 from dagsdk.testing.isolation import offline
 
 FIRST, SPREAD = 1000, 16
-"""Of a large set these are looked at: so many from its beginning, and so many more over the rest of it."""
+"""Of a large set only some items are checked: so many at its beginning, and so many more spread over the rest."""
 
 
 @define(eq=False, kw_only=True)
@@ -29,13 +29,13 @@ class PromptSetCase(Case):
 
     @cached_property
     def indices(self) -> Sequence[int]:
-        """Of the items that are looked at."""
+        """Of the items that are checked."""
         size = len(self.built)
         return sorted({*range(min(size, FIRST)), *(size * i // SPREAD for i in range(SPREAD)), size - 1} - {-1})
 
     @cached_property
     def prompts(self) -> dict[int, Prompt]:
-        """The items that are looked at, by index, as far as they are prompts."""
+        """The items that are checked, by index, as far as they are prompts."""
         items = ((index, self.built[index]) for index in self.indices)
         return {index: item for index, item in items if isinstance(item, Prompt) and isinstance(item.text, str)}
 
@@ -55,7 +55,7 @@ def check_it_is_a_sequence(case: PromptSetCase) -> None:
             made[index]
         except Exception as error:
             raise ContractError(
-                f"{case.name} has length {size}, and item {index} raised {type(error).__name__}: {error}; it must have "
+                f"{case.name} has length {size}, but item {index} raised {type(error).__name__}: {error}; it must have "
                 f"an item at each index from 0 to {size - 1}"
             ) from error
     try:
@@ -70,20 +70,20 @@ def check_it_is_a_sequence(case: PromptSetCase) -> None:
     raise ContractError(f"{case.name} has length {size}, and item {size} is {beyond!r}; it must raise IndexError")
 
 
-def check_iterating_is_reading_by_index(case: PromptSetCase) -> None:
+def check_iterating_matches_indexing(case: PromptSetCase) -> None:
     """Iterating gives each item once, in the order of its index."""
     size = len(case.built)
     items = list(islice(case.built, FIRST + 1))
     require(
         len(items) == min(size, FIRST + 1),
-        f"{case.name} has length {size}, and iterating it gave {len(items)}{'' if len(items) <= FIRST else ' or more'} "
-        "items; both must agree",
+        f"{case.name} has length {size}, but iterating it gave {len(items)}{'' if len(items) <= FIRST else ' or more'} "
+        "items; they must agree: leave out `__iter__`, or give each item once",
     )
     for index, item in enumerate(items[:FIRST]):
         require(
             item == case.built[index],
-            f"{case.name} gave {item!r} as number {index} when iterated, and {case.built[index]!r} at index {index}; "
-            "both must agree: leave out `__iter__`, or go by index in it",
+            f"{case.name} gave {item!r} as item {index} when iterated, but {case.built[index]!r} at index {index}; "
+            "they must agree: leave out `__iter__`, or give the items by index",
         )
 
 
@@ -101,8 +101,8 @@ def check_items_are_prompts(case: PromptSetCase) -> None:
         )
 
 
-def check_texts_can_be_written(case: PromptSetCase) -> None:
-    """Texts encode as UTF-8, as files and text encoders need."""
+def check_texts_are_utf8(case: PromptSetCase) -> None:
+    """Texts can be encoded as UTF-8, for files and text encoders."""
     for index, prompt in case.prompts.items():
         try:
             prompt.text.encode("utf-8")
@@ -126,8 +126,8 @@ def check_metadata_is_plain_json(case: PromptSetCase) -> None:
             ) from error
         require(
             again == metadata,
-            f"{case.name}: the metadata of item {index} is {metadata!r}, and {again!r} once written as JSON and read "
-            "back; use lists for tuples, and str for keys",
+            f"{case.name}: the metadata of item {index} is {metadata!r}, but {again!r} after being written as JSON and "
+            "read back; use lists for tuples, and str for keys",
         )
 
 
@@ -137,31 +137,32 @@ def check_reading_twice_gives_the_same(case: PromptSetCase) -> None:
     for index in reversed(case.indices):
         require(
             case.built[index] == first[index],
-            f"{case.name}: item {index} was {first[index]!r}, and {case.built[index]!r} when it was read again; a "
+            f"{case.name}: item {index} was {first[index]!r}, but {case.built[index]!r} when it was read again; a "
             "prompt set never changes: draw what is random in build",
         )
 
 
 def check_building_twice_gives_the_same(case: PromptSetCase) -> None:
-    """Building again gives the same prompts in the same order, by which a resumed run goes on."""
+    """Building again gives the same prompts in the same order, so that a run can be resumed."""
     first, second = case.build(), case.build()
     require(
         len(first) == len(second),
-        f"{case.name} had {len(first)} prompts, and {len(second)} when it was built again; it must have the same",
+        f"{case.name} had {len(first)} prompts, but {len(second)} when it was built again; both must be the same: let "
+        "nothing but the options decide",
     )
     for index in case.indices:
         one, other = first[index], second[index]
         require(
             one == other,
-            f"{case.name}: item {index} was {one!r}, and {other!r} when the set was built again; a resumed run goes on "
-            "by index: sort what comes without an order, and draw from a generator with a seed of its own",
+            f"{case.name}: item {index} was {one!r}, but {other!r} when the set was built again; a resumed run "
+            "continues by index: sort what has no order, and draw from a generator with a seed of its own",
         )
 
 
 def check_reading_works_offline(case: PromptSetCase) -> None:
-    """Reading items needs no network unless `weights` says what is fetched."""
+    """Reading items needs no network, unless `weights` names what is downloaded."""
     if case.spec.weights:
-        raise NotApplicable(f"it fetches {', '.join(case.spec.weights)}")
+        raise NotApplicable(f"it downloads {', '.join(case.spec.weights)}")
     made = case.build()
     with offline() as asked:
         try:
@@ -172,17 +173,17 @@ def check_reading_works_offline(case: PromptSetCase) -> None:
                 raise
     require(
         not asked,
-        f"{case.name}: reading an item asked the network for {asked[0] if asked else ''}; ship the texts with the "
-        "plugin, or declare what it fetches in `weights`",
+        f"{case.name}: reading an item tried to connect to {asked[0] if asked else ''}; ship the texts with the "
+        "plugin, or name what it downloads in `weights` of its record",
     )
 
 
 PROMPT_CHECKS = (
     *COMPONENT_CHECKS,
     check_it_is_a_sequence,
-    check_iterating_is_reading_by_index,
+    check_iterating_matches_indexing,
     check_items_are_prompts,
-    check_texts_can_be_written,
+    check_texts_are_utf8,
     check_metadata_is_plain_json,
     check_reading_twice_gives_the_same,
     check_building_twice_gives_the_same,

@@ -1,22 +1,24 @@
-"""Fixtures for the tests of plugins. pytest loads this file wherever dagsdk is installed, so that it is light."""
+"""Fixtures for the tests of plugins, for a conftest.py: `pytest_plugins = "dagsdk.testing.pytest_plugin"`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dagsdk.objectives.protocol import Denoisings, Transitions
+    from dagsdk.objectives.trajectories import Trajectories
     from dagsdk.prompts.protocol import Prompt
     from dagsdk.registry import Registry
 
 
 @pytest.fixture
 def dagsdk_images() -> Tensor:
-    """Four small pictures that are unlike one another: shape (4, 3, 32, 32), float32 in [0, 1]."""
+    """Four small images that differ from one another: shape (4, 3, 32, 32), float32 in [0, 1]."""
     from dagsdk.testing.samples import images
 
     return images()
@@ -31,24 +33,32 @@ def dagsdk_prompts() -> tuple[Prompt, ...]:
 
 
 @pytest.fixture
-def dagsdk_trajectories() -> Any:
-    """Trajectories as `prepare` and `select` get them (`dagsdk.testing.trajectories.trajectories`)."""
+def dagsdk_trajectories() -> Trajectories:
+    """Trajectories as `prepare` and `select` receive them (`dagsdk.testing.trajectories.trajectories`)."""
     from dagsdk.testing.trajectories import trajectories
 
     return trajectories()
 
 
 @pytest.fixture
-def dagsdk_transitions() -> Callable[..., Any]:
-    """Makes transitions with the fields that an objective needs (`dagsdk.testing.trajectories.transitions`)."""
+def dagsdk_transitions() -> Callable[..., Transitions]:
+    """Makes transitions with the parts that an objective needs (`dagsdk.testing.trajectories.transitions`)."""
     from dagsdk.testing.trajectories import transitions
 
     return transitions
 
 
 @pytest.fixture
+def dagsdk_denoisings() -> Callable[..., Denoisings]:
+    """Makes denoisings with the parts that an objective needs (`dagsdk.testing.trajectories.denoisings`)."""
+    from dagsdk.testing.trajectories import denoisings
+
+    return denoisings
+
+
+@pytest.fixture
 def isolated_plugins() -> Iterator[Callable[..., Registry]]:
-    """Makes a registry of the core's components and those of the plugins given to it, and of no others.
+    """Makes a registry of the core's components and those of the given plugins, and of no others.
 
     While the test runs, looking for installed plugins raises PluginError.
     """

@@ -1,4 +1,4 @@
-"""Small images and prompts that are unlike one another: what components are tried with."""
+"""Small images and prompts that differ from one another: what components are tested with."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PROMPTS = (
 
 
 def images(count: int = 4, side: int = 32, seed: int = 0) -> Tensor:
-    """Pictures in turn: noise, a smooth gradient, one flat colour, a disc; shape (count, 3, side, side), float32.
+    """Images of noise, a smooth gradient, one flat colour and a disc, in turn.
 
-    All values are in [0, 1] and drawn from a generator of their own.
+    Shape (count, 3, side, side), float32 in [0, 1], drawn from a generator of their own.
     """
     generator = torch.Generator().manual_seed(seed)
     line = torch.linspace(0, 1, side)
@@ -42,5 +42,5 @@ def images(count: int = 4, side: int = 32, seed: int = 0) -> Tensor:
 
 
 def prompts(count: int = 4) -> tuple[Prompt, ...]:
-    """`PROMPTS` in turn."""
+    """So many prompts: `PROMPTS` in turn."""
     return tuple(PROMPTS[i % len(PROMPTS)] for i in range(count))

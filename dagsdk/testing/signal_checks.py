@@ -1,4 +1,4 @@
-"""What holds for an objective from epoch to epoch: the signals that it prepares, and its state."""
+"""The contract of objectives, continued: the signals of an epoch, and the state from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -9,88 +9,86 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from attrs import evolve
-
-from dagsdk import checkpoints
-from dagsdk.objectives.protocol import Needs, Objective
+from dagsdk.objectives.protocol import Objective
+from dagsdk.objectives.trajectories import Trajectories
+from dagsdk.run import checkpoints
 from dagsdk.testing.check import NotApplicable, require
 from dagsdk.testing.objective_case import ObjectiveCase
-from dagsdk.testing.trajectories import Sampled, changed, finite, same, tensors
+from dagsdk.testing.records import changed, finite, same, tensors
+from dagsdk.testing.trajectories import equally_rewarded
 
 
-def _seen_in_a_run(case: ObjectiveCase) -> Iterator[Sampled]:
+def _sampled_in_a_run(case: ObjectiveCase) -> Iterator[Trajectories]:
     """The trajectories of the first, a middle and the last epoch."""
-    return (case.seen(epoch) for epoch in sorted({0, case.epochs // 2, case.epochs - 1}))
+    return (case.trajectories(epoch) for epoch in sorted({0, case.epochs // 2, case.epochs - 1}))
 
 
-def check_signals_are_usable(case: ObjectiveCase) -> None:
-    """Signals are finite: β, metrics as plain numbers, and float values without gradient on the scores' device."""
+def check_signals_are_valid(case: ObjectiveCase) -> None:
+    """Signals are finite: β, metrics as plain numbers, and float values without gradient on the rewards' device."""
     objective = case.build()
-    for seen in _seen_in_a_run(case):
-        signals = case.prepare(objective, seen)
+    for sampled in _sampled_in_a_run(case):
+        signals, epoch, device = case.prepare(objective, sampled), sampled.epoch, sampled.rewards.device
         for name, value in {"beta": signals.beta, **{f"metrics[{k!r}]": v for k, v in signals.metrics.items()}}.items():
             require(
                 isinstance(value, int | float) and math.isfinite(value),
-                f"{case.name}: prepare returned {name} = {value!r} in epoch {seen.epoch}; it must be a finite float",
+                f"{case.name}: prepare returned {name} = {value!r} in epoch {epoch}; it must be a finite float",
             )
         values = signals.values
         if values is not None:
             require(
-                values.is_floating_point() and not values.requires_grad and values.device == seen.scores.device,
+                values.is_floating_point() and not values.requires_grad and values.device == device,
                 f"{case.name}: prepare returned values of {values.dtype} on {values.device}, with requires_grad "
-                f"{values.requires_grad}; they must be floats on {seen.scores.device} without a gradient",
+                f"{values.requires_grad}; they must be floats on {device} without a gradient",
             )
             require(finite([values]), f"{case.name}: prepare returned values that are not finite: {values.tolist()}")
 
 
 def check_one_trajectory_is_enough(case: ObjectiveCase) -> None:
-    """An epoch of one trajectory, or of one prompt where groups are needed, has finite signals."""
-    objective, seen = case.build(), case.seen()
-    count = int((seen.group == seen.group[0]).sum()) if Needs.GROUPS in objective.needs else 1
-    signals = case.prepare(objective, seen.take(torch.arange(count)))
+    """An epoch of one trajectory, or of one prompt where images are compared, has finite signals."""
+    objective, sampled = case.build(), case.trajectories()
+    count = int((sampled.group == sampled.group[0]).sum()) if case.spec.compares(case.structured) else 1
+    signals = case.prepare(objective, sampled.part(slice(count)))
     require(
         finite([signals.values]) and math.isfinite(signals.beta),
         f"{case.name}: prepare returned signals that are not finite for {count} "
-        f"{'trajectory' if count == 1 else 'trajectories of one prompt'}; one value alone has no spread: use "
+        f"{'trajectory' if count == 1 else 'trajectories of one prompt'}; a single value has no spread: use "
         "`correction=0` and add a small number before dividing",
     )
 
 
-def check_equal_scores_are_survived(case: ObjectiveCase) -> None:
-    """Trajectories that all have the same score have finite signals."""
-    for level in (0.0, 0.3):
-        seen = case.seen()
-        signals = case.prepare(case.build(), evolve(seen, scores=torch.full_like(seen.scores, level)))
+def check_equal_rewards_are_handled(case: ObjectiveCase) -> None:
+    """Trajectories that all have the same reward have finite signals."""
+    for reward in (0.0, 0.3):
+        signals = case.prepare(case.build(), equally_rewarded(case.trajectories(), reward))
         require(
             finite([signals.values]) and math.isfinite(signals.beta),
-            f"{case.name}: prepare returned signals that are not finite where every score is {level}; add a small "
+            f"{case.name}: prepare returned signals that are not finite where every reward is {reward}; add a small "
             "number to a spread before dividing by it",
         )
 
 
-def check_trajectories_are_left_as_they_were(case: ObjectiveCase) -> None:
+def check_trajectories_are_not_changed(case: ObjectiveCase) -> None:
     """Preparing does not change the trajectories."""
-    seen = case.seen()
-    before = tensors(seen)
-    case.prepare(case.build(), seen)
-    spoilt = changed(before, seen)
-    require(not spoilt, f"{case.name}: prepare changed {', '.join(spoilt)}; use no operation that ends in `_`")
+    sampled = case.trajectories()
+    before = tensors(sampled)
+    case.prepare(case.build(), sampled)
+    found = changed(before, sampled)
+    require(not found, f"{case.name}: prepare changed {', '.join(found)}; use no operation that ends in `_`")
 
 
 # --- its state ---
 
 
 def _epoch(case: ObjectiveCase, objective: Objective, epoch: int) -> Any:
-    """Takes the objective through an epoch; all that comes of it."""
-    seen = case.seen(epoch)
-    signals = case.prepare(objective, seen)
-    loss = case.loss(case.batch(of=seen, signals=signals, seed=epoch), objective)
+    """Takes the objective through an epoch; returns its signals and losses."""
+    sampled = case.trajectories(epoch)
+    signals = case.prepare(objective, sampled)
+    loss = case.loss(case.batch(of=sampled, signals=signals, seed=epoch), objective)
     return [signals.beta, signals.values, dict(signals.metrics), loss.values, dict(loss.metrics)]
 
 
 def check_state_survives_a_checkpoint(case: ObjectiveCase) -> None:
-    """Restored from a checkpoint, it goes on to the same bits."""
+    """Restored from a checkpoint, it continues to the same bits."""
     objective = case.build()
     for epoch in range(2):
         _epoch(case, objective, epoch)
@@ -102,13 +100,13 @@ def check_state_survives_a_checkpoint(case: ObjectiveCase) -> None:
     for epoch in (2, 3):
         require(
             same(_epoch(case, objective, epoch), _epoch(case, restored, epoch)),
-            f"{case.name} gives other signals or losses in epoch {epoch} once it was restored from a checkpoint of "
-            "epoch 2; put all that it remembers into `state_dict`, and take it from there in `load_state_dict`",
+            f"{case.name} gives other signals or losses in epoch {epoch} after it was restored from a checkpoint of "
+            "epoch 2; return all that it remembers from `state_dict`, and restore it in `load_state_dict`",
         )
 
 
-def check_a_state_is_a_snapshot(case: ObjectiveCase) -> None:
-    """A state that was taken does not change when training goes on, here or where it was restored."""
+def check_state_is_a_snapshot(case: ObjectiveCase) -> None:
+    """A state does not change when training continues, with the objective that gave it or with one restored from it."""
     objective, restored = case.build(), case.build()
     _epoch(case, objective, 0)
     state = objective.state_dict()
@@ -116,20 +114,20 @@ def check_a_state_is_a_snapshot(case: ObjectiveCase) -> None:
         raise NotApplicable("it has no state")
     before = copy.deepcopy(state)
     restored.load_state_dict(state)
-    for told, going_on in (("went on", objective), ("was restored elsewhere and went on", restored)):
-        _epoch(case, going_on, 1)
+    for which, continued in (("the objective", objective), ("an objective that was restored from it", restored)):
+        _epoch(case, continued, 1)
         require(
             same(before, state),
-            f"{case.name}: a state that was taken changed when the objective {told}; copy in `state_dict` and in "
+            f"{case.name}: a state changed when training continued with {which}; copy in `state_dict` and in "
             "`load_state_dict` (`.clone()`, `copy.deepcopy`)",
         )
 
 
 SIGNAL_CHECKS = (
-    check_signals_are_usable,
+    check_signals_are_valid,
     check_one_trajectory_is_enough,
-    check_equal_scores_are_survived,
-    check_trajectories_are_left_as_they_were,
+    check_equal_rewards_are_handled,
+    check_trajectories_are_not_changed,
     check_state_survives_a_checkpoint,
-    check_a_state_is_a_snapshot,
+    check_state_is_a_snapshot,
 )

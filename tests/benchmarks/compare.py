@@ -21,19 +21,19 @@ from compare_report import Results, picture, report, tuning_report
 from compare_runs import EVERY, KNOBS, METHODS, TASKS, base, run, run_tables
 from measuring import known
 
-from dagsdk.run_folder import write_whole
+from dagsdk.run.folder import write_whole
 
 TUNING_TASK, TUNING_SEED = "strict", 100
 
 
 def mean_score(result: dict[str, Any]) -> float:
     """The mean over a run's evaluations: high for what learns fast and stays."""
-    scores = [evaluation["score"] for evaluation in result["evaluations"]]
-    return sum(scores) / len(scores)
+    rewards = [evaluation["score"] for evaluation in result["evaluations"]]
+    return sum(rewards) / len(rewards)
 
 
 def tuning_run(method: str, value: float, given: argparse.Namespace) -> float:
-    """What a value of the method's knob scores."""
+    """What a value of the method's knob rewards."""
     tables = run_tables(
         method,
         TUNING_TASK,

@@ -142,10 +142,10 @@ def tuning_report(tried: Mapping[str, Mapping[float, float]], knobs: Mapping[str
     tried: method to value to score. knobs: method to the knob's name and the candidates; other values are not chosen.
     """
     rows = [["method", "tuned", "value: score"]]
-    for method, scores in tried.items():
+    for method, rewards in tried.items():
         key, candidates = knobs[method]
-        best = max(candidates, key=lambda value: scores.get(value, float("-inf")))
-        cells = {value: f"{value:g}: {score:.3f}" for value, score in sorted(scores.items())}
+        best = max(candidates, key=lambda value: rewards.get(value, float("-inf")))
+        cells = {value: f"{value:g}: {score:.3f}" for value, score in sorted(rewards.items())}
         rows.append([method, key, ", ".join(f"**{cell}**" if v == best else cell for v, cell in cells.items())])
     return markdown(rows)
 

@@ -19,10 +19,10 @@ from measuring import drawn
 from torch import Tensor
 
 from dagsdk.config.files import structure_run
-from dagsdk.engine.trainer import Trainer
-from dagsdk.evaluation.scores import fixed_prompts
+from dagsdk.evaluation.fixed import fixed_prompts
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.registry import Registry, load_registry
+from dagsdk.run.trainer import Trainer
 from dagsdk_shapes.measure import measure
 
 CAPTIONS: Final = 6
@@ -88,7 +88,7 @@ def run_tables(
         "flow": {"widths": [32, 64]},
         "train": {
             "epochs": epochs, "trajectories": CAPTIONS * IMAGES, "updates": 1, "learning_rate": 3e-3,
-            "flow_learning_rate": 5e-3, "ema": 0.9,
+            "auxiliary_learning_rate": 5e-3, "ema": 0.9,
         },
         "evaluate": {"samples": 1},
         "checkpoint": {"every": epochs},
@@ -111,10 +111,10 @@ def run(tables: dict[str, Any], images: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         config = structure_run({**tables, "output": str(Path(folder) / "run")}, registry())
         trainer = Trainer(config, registry())
-        for figures in trainer:
-            transitions += figures["transitions"]
-            if figures["epoch"] % EVERY == 0:
-                evaluations.append({"trajectories": figures["trajectories"], **evaluated(trainer, images)})
+        for metrics in trainer:
+            transitions += metrics["transitions"]
+            if metrics["epoch"] % EVERY == 0:
+                evaluations.append({"trajectories": metrics["trajectories"], **evaluated(trainer, images)})
     seconds = time.perf_counter() - started
     return {"run": tables, "evaluations": evaluations, "transitions": transitions, "seconds": seconds}
 
@@ -136,11 +136,11 @@ def evaluated(trainer: Trainer, images: int) -> dict[str, float]:
     """
     prompts = fixed_prompts(trainer.components.prompts, CAPTIONS * images)
     pictures = drawn(trainer, prompts, first_seed=1000)
-    [scores] = pictures.scores.values()
+    [rewards] = pictures.rewards.values()
     found = measure(pictures.images, prompts)
     return {
-        "score": float(scores.mean()),
-        "score_error": float(scores.std()) / math.sqrt(len(scores)),
+        "score": float(rewards.mean()),
+        "score_error": float(rewards.std()) / math.sqrt(len(rewards)),
         "match": found.match,
         "full": found.full,
         **{f"entropy of {name}": value for name, value in found.entropy.items()},

@@ -9,10 +9,10 @@ from typing import Any
 
 from attrs import evolve
 
-from dagsdk.engine.trainer import Trainer
-from dagsdk.evaluation.scores import Scored, score_fixed
+from dagsdk.evaluation.fixed import Scored, reward_fixed
 from dagsdk.prompts.protocol import Prompt
-from dagsdk.run_folder import write_whole
+from dagsdk.run.folder import write_whole
+from dagsdk.run.trainer import Trainer
 
 
 def known(path: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def drawn(trainer: Trainer, prompts: Sequence[Prompt], first_seed: int) -> Score
     sampler = evolve(trainer.sampler, record_outputs=False, record_denoised=False, reference=None)
     seeds = range(first_seed, first_seed + len(prompts))
     with trainer.trained.averaged():
-        return score_fixed(sampler, trainer.components.reward, prompts, seeds)
+        return reward_fixed(sampler, trainer.components.reward, prompts, seeds)
 
 
 def markdown(rows: Iterable[Sequence[str]]) -> str:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/proportionality.py --output runs/proportionality
 
-One caption that leaves the colour free; red scores 1, blue 0.5, anything else 0. Log-densities are summed, so that β is
+One caption that leaves the colour free; red rewards 1, blue 0.5, anything else 0. Log-densities are summed, so that β is
 what the target says: p_ref(x) exp(β r(x)) of `relative-tb` has the colours in the proportions p_ref(colour) exp(β r).
 The objectives whose target is exp(β r(x)) alone are held against exp(β r) with all eight colours equal at r = 0. What
 is done is not done again.
@@ -24,8 +24,8 @@ from proportionality_parts import SCORES, colours
 from torch import Tensor
 
 from dagsdk.config.files import structure_run
-from dagsdk.engine.trainer import Trainer
 from dagsdk.registry import load_registry
+from dagsdk.run.trainer import Trainer
 from dagsdk_shapes.attributes import COLOURS
 
 PARTS: Final = Path(__file__).parent / "proportionality_parts.py"
@@ -60,7 +60,7 @@ RUNS: Final = (
     Measured("dag-db", 1000.0, UNIFORM),
     Measured("ddpo", None, PRIOR),
 )
-_BALANCE = {"beta_warmup": 0.0, "regulariser": 0.0, "next_flow_gradient": 0.5}
+_BALANCE = {"beta_warmup": 0.0, "regulariser": 0.0, "next_gradient": 0.5}
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "relative-tb": {"group": "epoch"},
     "tb": {"group": "epoch"},
@@ -87,7 +87,7 @@ def run_tables(run: Measured, epochs: int) -> dict[str, Any]:
         },
         "flow": {"widths": [32, 64]},
         "train": {
-            "epochs": epochs, "trajectories": 128, "updates": 1, "learning_rate": 4e-3, "flow_learning_rate": 5e-3,
+            "epochs": epochs, "trajectories": 128, "updates": 1, "learning_rate": 4e-3, "auxiliary_learning_rate": 5e-3,
             "decay": "cosine", "ema": 0.9, "max_grad_norm": 0.0, "sample_batch": 128, "micro_batch": 128,
         },
         "evaluate": {"samples": 1},
@@ -131,7 +131,7 @@ def measure(run: Measured, epochs: int, samples: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(structure_run({**tables, "output": str(Path(folder) / "run")}, registry), registry)
         before = frequencies(trainer, samples)
-        lines = [dict(figures) for figures in trainer]
+        lines = [dict(metrics) for metrics in trainer]
         after = frequencies(trainer, samples)
     last = {
         key: sum(line[key] for line in lines[-LAST:]) / len(lines[-LAST:])
@@ -177,28 +177,28 @@ def nats(found: dict[str, dict[str, Any]]) -> str:
     """
     head = ["β", "log Z", "E[r]", "KL to p_ref", "least KL for that E[r]", "KL to the target before", "after"]
     rows = [head]
-    scores = torch.tensor(SCORES, dtype=torch.float64)
+    rewards = torch.tensor(SCORES, dtype=torch.float64)
     for run in RUNS:
         if run.objective != "relative-tb" or run.beta is None or run.name not in found:
             continue
         own, before = found[run.name], torch.tensor(found[run.name]["before"], dtype=torch.float64)
-        log_z = float((before.log() + run.beta * scores).logsumexp(0))
+        log_z = float((before.log() + run.beta * rewards).logsumexp(0))
         reward, beta = own["reward/mean"], run.beta
-        figures = [
+        metrics = [
             log_z, reward, beta * reward - own["log_z"], least_divergence(before, reward),
-            log_z - beta * float((before * scores).sum()), log_z - own["log_z"],
+            log_z - beta * float((before * rewards).sum()), log_z - own["log_z"],
         ]  # fmt: skip
-        rows.append([f"{beta:g}", *(f"{figure:.3f}" for figure in figures)])
+        rows.append([f"{beta:g}", *(f"{figure:.3f}" for figure in metrics)])
     return markdown(rows)
 
 
 def least_divergence(weights: Tensor, reward: float) -> float:
     """The least KL(p ‖ weights) of all p over colours with that mean reward, which a tilted p has; by bisection."""
-    scores = torch.tensor(SCORES, dtype=torch.float64)
+    rewards = torch.tensor(SCORES, dtype=torch.float64)
     low, high = -100.0, 100.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if float(tilted(weights, middle) @ scores) < reward else (low, middle)
+        low, high = (middle, high) if float(tilted(weights, middle) @ rewards) < reward else (low, middle)
     return divergence(tilted(weights, low), weights)
 
 

@@ -37,7 +37,7 @@ def build_model(options: Any, context: BuildContext) -> Any:
     """`shapes` with times from the noisy end of training's (arXiv 2305.08891), so that few steps have noise enough."""
     from diffusers import DDIMScheduler
 
-    from dagsdk.families.stable_diffusion import StableDiffusion
+    from dagsdk.models.stable_diffusion import StableDiffusion
 
     scheduler = DDIMScheduler.from_pretrained(MODEL_FOLDER / "scheduler", timestep_spacing="trailing")
     return StableDiffusion.from_pretrained(MODEL_FOLDER, context, scheduler=scheduler)

@@ -1,8 +1,9 @@
-"""Where the time of a run goes: transitions a second, memory, and the share outside the networks.
+"""Where the time of a run goes: transitions per second, memory, and the share outside the networks.
 
-python tests/benchmarks/speed.py [--run docs/examples/quickstart.toml] [--epochs 3] [--set KEY=VALUE ...]
+python tests/benchmarks/speed.py [--run docs/examples/quickstart.toml] [--epochs 5] [--set KEY=VALUE ...]
 
-Prints one JSON object. Times are of all epochs after the first (which also warms up), of this machine.
+Prints one JSON object. Times are those of this machine, over all epochs but the first, which warms up, and the last,
+which evaluates.
 """
 
 from __future__ import annotations
@@ -14,16 +15,24 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from attrs import evolve
 
 from dagsdk.config.files import load_run, local_plugins, structure_run
-from dagsdk.engine.trainer import Trainer
+from dagsdk.engine.processes import default_device, launched
+from dagsdk.engine.sampler import Sampler
+from dagsdk.engine.update import Updater
 from dagsdk.plugins import discover
 from dagsdk.registry import Registry
+from dagsdk.run.components import Components, build_components
+from dagsdk.run.trainer import Trainer
+from dagsdk.specs import BuildContext
 
 
 class Clock:
@@ -34,90 +43,80 @@ class Clock:
         self._inside = False
 
     def wrap(self, owner: Any, method: str, name: str) -> None:
-        inner = getattr(owner, method)
-        setattr(owner, method, self.timed(inner, name))
+        setattr(owner, method, self.timed(getattr(owner, method), name))
 
     def timed(self, inner: Callable[..., Any], name: str) -> Callable[..., Any]:
         def outer(*args: Any, **kwargs: Any) -> Any:
             if self._inside:
                 return inner(*args, **kwargs)
             self._inside = True
-            started = _now()
+            started = now()
             try:
                 return inner(*args, **kwargs)
             finally:
-                self.seconds[name] += _now() - started
+                self.seconds[name] += now() - started
                 self._inside = False
 
         return outer
 
 
-def _now() -> float:
+def now() -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def measure(run: Path, epochs: int, overrides: list[str]) -> dict[str, Any]:
-    tables = load_run(run, [*overrides, f"train.epochs={epochs}", "evaluate.samples=2", "trackers=[]"])
+@contextmanager
+def clocked(components: Components) -> Iterator[tuple[Clock, Clock]]:
+    """Within it, times by kind of work and by stage are taken of a run that is made of these components."""
+    kinds, stages, model = Clock(), Clock(), components.model
+    for method, kind in (("predict", "network"), ("encode", "network"), ("decode", "decoder")):
+        kinds.wrap(model, method, kind)
+    rewards = components.reward.rewards
+    components.reward.rewards = tuple((name, weight, kinds.timed(r, "reward")) for name, weight, r in rewards)
+    with (
+        patch.object(torch.Tensor, "backward", kinds.timed(torch.Tensor.backward, "network")),
+        patch.object(torch.autograd, "grad", kinds.timed(torch.autograd.grad, "network")),
+        patch.object(torch.optim.AdamW, "step", kinds.timed(torch.optim.AdamW.step, "optimiser")),
+        patch.object(Sampler, "sample", stages.timed(Sampler.sample, "sampling")),
+        patch.object(Updater, "update", stages.timed(Updater.update, "update")),
+    ):
+        yield kinds, stages
+
+
+def measure(run: Path, epochs: int, overrides: Sequence[str]) -> dict[str, Any]:
+    """epochs: at least 3."""
+    tables = load_run(run, [*overrides, f"train.epochs={epochs}", "evaluate.samples=2", "evaluate.every=0"])
     registry = Registry(discover(files=local_plugins(tables)))
-    with tempfile.TemporaryDirectory() as folder:
-        config = structure_run({**tables, "output": str(Path(folder) / "run")}, registry)
-        clock, stages = Clock(), Counter[str]()
-        trainer = Trainer(config, registry)
-        clock.wrap(trainer.components.family, "predict", "network")
-        clock.wrap(trainer.components.family, "decode", "decoder")
-        clock.wrap(trainer.components.family, "encode", "network")
-        clock.wrap(trainer.accelerator, "backward", "network")
-        clock.wrap(trainer.optimiser, "step", "optimiser")
-        mixture = trainer.components.reward
-        object.__setattr__(mixture, "rewards", tuple((n, w, clock.timed(r, "reward")) for n, w, r in mixture.rewards))
-        if trainer.flow is not None:
-            trainer.flow.forward = clock.timed(trainer.flow.forward, "network")
-        update, sample = trainer._update, trainer.sampler.__class__.sample
-
-        def timed_update(*args: Any) -> Any:
-            started = _now()
-            try:
-                return update(*args)
-            finally:
-                stages["update"] += _now() - started
-
-        def timed_sample(self: Any, *args: Any, **kwargs: Any) -> Any:
-            started = _now()
-            try:
-                return sample(self, *args, **kwargs)
-            finally:
-                stages["sampling"] += _now() - started
-
-        trainer._update = timed_update
-        type(trainer.sampler).sample = timed_sample
-        sampled = trained = 0
-        total = 0.0
-        try:
-            for report in trainer:
-                if report["epoch"] == 1:
-                    clock.seconds.clear()
-                    stages.clear()
-                    started = _now()
-                elif report["epoch"] < epochs:
-                    total = _now() - started
-                    sampled += config.train.trajectories * trainer.schedule.steps
-                    trained += report["transitions"]
-                    split, parts = dict(clock.seconds), dict(stages)
-        finally:
-            type(trainer.sampler).sample = sample
+    config = structure_run({**tables, "trackers": []}, registry)
+    device, train = default_device(launched()), config.train
+    context = BuildContext(device=str(device), seed=config.seed, mixed_precision=train.mixed_precision)
+    components, sampled, trained = build_components(config, registry, context), 0, 0
+    with tempfile.TemporaryDirectory() as folder, clocked(components) as (kinds, stages):
+        trainer = Trainer(evolve(config, output=str(Path(folder) / "run")), registry, components=components)
+        for network in trainer.engine.updater.networks.values():
+            kinds.wrap(network, "forward", "network")
+        for metrics in trainer:
+            if metrics["epoch"] == 1:
+                kinds.seconds.clear()
+                stages.seconds.clear()
+                started = now()
+            elif metrics["epoch"] < epochs:
+                total = now() - started
+                sampled += train.trajectories * trainer.engine.steps
+                trained += metrics["transitions"]
+                by_kind, by_stage = dict(kinds.seconds), dict(stages.seconds)
     scale = 1 if sys.platform == "darwin" else 1024
     result = {
         "torch": torch.__version__,
         "device": str(trainer.device),
         "threads": torch.get_num_threads(),
-        "seconds an epoch": total / (epochs - 2),
-        "sampled transitions a second": sampled / parts["sampling"],
-        "trained transitions a second": trained / parts["update"],
-        "share by kind": {name: seconds / total for name, seconds in sorted(split.items())},
+        "seconds per epoch": total / (epochs - 2),
+        "sampled transitions per second": sampled / by_stage["sampling"],
+        "trained transitions per second": trained / by_stage["update"],
+        "share by kind": {name: seconds / total for name, seconds in sorted(by_kind.items())},
         "share outside network, decoder and reward": 1
-        - sum(split.get(name, 0.0) for name in ("network", "decoder", "reward")) / total,
+        - sum(by_kind.get(name, 0.0) for name in ("network", "decoder", "reward")) / total,
         "peak memory GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30,
     }
     if torch.cuda.is_available():
@@ -125,10 +124,16 @@ def measure(run: Path, epochs: int, overrides: list[str]) -> dict[str, Any]:
     return result
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, default=Path("docs/examples/quickstart.toml"))
+    parser.add_argument(
+        "--run", type=Path, default=Path("docs/examples/quickstart.toml"), help="(default: %(default)s)"
+    )
     parser.add_argument("--epochs", type=int, default=5, help="at least 3: the first and the last are not counted")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    options = parser.parse_args()
-    print(json.dumps(measure(options.run, max(3, options.epochs), options.overrides), indent=1))
+    given = parser.parse_args(arguments)
+    print(json.dumps(measure(given.run, max(3, given.epochs), given.overrides), indent=1))
+
+
+if __name__ == "__main__":
+    main()

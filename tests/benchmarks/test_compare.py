@@ -22,10 +22,10 @@ from dagsdk.config.files import structure_run
 from dagsdk.prompts.protocol import Prompt
 
 
-def result(*scores: float, entropy: float = 2.0, seed: int = 0) -> dict[str, Any]:
-    """A run with these scores, after 60, 120, ... trajectories."""
+def result(*rewards: float, entropy: float = 2.0, seed: int = 0) -> dict[str, Any]:
+    """A run with these rewards, after 60, 120, ... trajectories."""
     rest = {"full": 0.5, "entropy": entropy, "distance": 0.3}
-    evaluations = [{"trajectories": 60 * i, "score": s, **rest} for i, s in enumerate(scores, 1)]
+    evaluations = [{"trajectories": 60 * i, "score": s, **rest} for i, s in enumerate(rewards, 1)]
     return {"run": {"seed": seed}, "evaluations": evaluations, "transitions": 700, "seconds": 30.0}
 
 
@@ -125,8 +125,8 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 def test_the_setting_that_scored_best_on_the_whole_is_chosen(tmp_path: Path) -> None:
     values = KNOBS["dag-db"][2]
-    for value, scores in zip(values, [(0.2, 0.8), (0.7, 0.7), (0.9, 0.1)], strict=True):
-        known(tmp_path / "tuning" / f"dag-db {value:g}.json", lambda scores=scores: result(*scores))
+    for value, rewards in zip(values, [(0.2, 0.8), (0.7, 0.7), (0.9, 0.1)], strict=True):
+        known(tmp_path / "tuning" / f"dag-db {value:g}.json", lambda rewards=rewards: result(*rewards))
     given = argparse.Namespace(output=tmp_path, epochs=20, images=2, std_floor=0.2)
     assert tuned("dag-db", given) == values[1]
     assert tried(given) == {"dag-db": pytest.approx(dict(zip(values, (0.5, 0.7, 0.5), strict=True)))}

@@ -64,10 +64,10 @@ def test_a_divergence_is_of_the_outcomes_that_the_target_allows() -> None:
 
 
 def test_the_least_cost_of_a_mean_reward_is_that_of_tilting() -> None:
-    scores = torch.tensor(SCORES, dtype=torch.float64)
+    rewards = torch.tensor(SCORES, dtype=torch.float64)
     for beta in (-1.0, 0.0, 2.0, 8.0):
         target = tilted(EVEN, beta)
-        assert least_divergence(EVEN, float(target @ scores)) == pytest.approx(divergence(target, EVEN), abs=1e-9)
+        assert least_divergence(EVEN, float(target @ rewards)) == pytest.approx(divergence(target, EVEN), abs=1e-9)
 
 
 def test_a_run_at_its_target_has_nothing_left() -> None:

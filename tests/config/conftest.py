@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -12,7 +13,8 @@ from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le
 
 from dagsdk.errors import PluginError, UnknownComponentError
-from dagsdk.objectives.protocol import Needs
+from dagsdk.objectives.parts import Needs
+from dagsdk.rollouts.options import IndependentOptions
 from dagsdk.specs import ModelSpec, ObjectiveSpec, PromptSpec, RewardSpec, RolloutSpec
 
 
@@ -54,6 +56,18 @@ class DagOptions:
 
 
 @frozen(kw_only=True)
+class ComparingOptions:
+    tracked: bool = False
+    smooth: bool = False
+
+
+@frozen(kw_only=True)
+class WindowOptions:
+    first: int = 0
+    branches: int = 1
+
+
+@frozen(kw_only=True)
 class FileOptions:
     path: str
 
@@ -63,8 +77,22 @@ class ClashingOptions:
     weight: float = 2.0
 
 
+class Window:
+    """A rollout that trains the steps from `first` on, of trajectories that branch."""
+
+    def __init__(self, options: WindowOptions) -> None:
+        self.options = options
+
+    def plan(self, epoch: int, epochs: int, num_steps: int) -> Any:
+        return SimpleNamespace(window=(self.options.first, num_steps), branches=self.options.branches)
+
+
 def _build(options: Any, context: Any) -> Any:
     raise AssertionError("reading a run file builds nothing")
+
+
+def _objective(name: str, *needs: Needs, batches: Any = "transitions") -> ObjectiveSpec[Any]:
+    return ObjectiveSpec(name=name, summary="s", build=_build, needs=frozenset(needs), batches=batches)
 
 
 _SPECS: dict[str, list[Any]] = {
@@ -78,11 +106,32 @@ _SPECS: dict[str, list[Any]] = {
         PromptSpec(name="file", summary="s", build=_build, options=FileOptions),
     ],
     "objectives": [
-        ObjectiveSpec(name="dag-db", summary="s", build=_build, options=DagOptions),
-        ObjectiveSpec(name="nabla-db", summary="s", build=_build, needs=frozenset({Needs.FLOW, Needs.REWARD_GRADIENT})),
-        ObjectiveSpec(name="confused", summary="s", build=_build, needs=frozenset({Needs.FORWARD_LOOKING})),
+        ObjectiveSpec(name="dag-db", summary="s", build=_build, options=DagOptions, off_policy=True),
+        _objective("nabla-db", Needs.STATE_FLOW, Needs.REWARD_GRADIENT),
+        _objective("confused", Needs.FORWARD_LOOKING),
+        _objective("pathless", Needs.STATE_FLOW_PATH),
+        ObjectiveSpec(
+            name="comparing",
+            summary="s",
+            build=_build,
+            options=ComparingOptions,
+            needs=lambda options: frozenset({Needs.REWARD_GRADIENT} if options.smooth else ()),
+            compares_images=lambda options: not options.tracked,
+        ),
+        _objective("rwr", Needs.REFERENCE, Needs.OLD_OUTPUT, batches="denoisings"),
+        _objective("astray", Needs.OLD, Needs.REFERENCE, batches="denoisings"),
     ],
-    "rollouts": [RolloutSpec(name="independent", summary="s", build=_build)],
+    "rollouts": [
+        RolloutSpec(
+            name="independent",
+            summary="s",
+            build=lambda options, context: Window(WindowOptions()),
+            options=IndependentOptions,
+            images=lambda options: options.images_per_prompt,
+        ),
+        RolloutSpec(name="window", summary="s", build=Window, options=WindowOptions),
+        RolloutSpec(name="unbuildable", summary="s", build=_build),
+    ],
     "models": [ModelSpec(name="shapes", summary="s", build=_build)],
 }
 

@@ -85,14 +85,16 @@ def test_overrides_hold_toml_or_bare_words_and_reach_everywhere(path: Path, regi
         ("=3", "not a path"),
         ("train..epochs=3", "not a path"),
         ("seed.x=3", "seed is 0, which has no keys"),
-        ("rewards.1.weight=3", "rewards is an array, in which '1' is no place; give an index, 0 to 0"),
-        ("rewards.-1.weight=3", "'-1' is no place"),
-        ("rewards.name=x", "'name' is no place"),
+        ("rewards.1.weight=3", "rewards is an array, and '1' is not an index of it; the only index is 0"),
+        ("rewards.-1.weight=3", "'-1' is not an index"),
+        ("rewards.name=x", "'name' is not an index"),
+        ("plugins.2=x", "'2' is not an index of it; give an index from 0 to 1"),
+        ("trackers.0=x", "'0' is not an index of it; it is empty"),
         ("trackers=[1,", "not valid TOML"),
     ],
 )
 def test_an_override_that_fits_nowhere_is_refused(override: str, says: str, path: Path) -> None:
-    path.write_text("seed = 0\n" + RUN, encoding="utf-8")
+    path.write_text("seed = 0\ntrackers = []\n" + RUN, encoding="utf-8")
     message = _refused(path, override)
     assert f"--set {override}: " in message and says in message
 
@@ -134,6 +136,15 @@ def test_the_resolved_run_spells_out_defaults_and_leaves_out_none(path: Path, re
     assert tables["train"]["epochs"] == 100 and tables["rewards"][0]["tone"] == "warm"
     assert tables["rollout"]["name"] == "independent"
     assert tables["evaluate"]["prompts"] == [] and "limit" not in tables["rewards"][0]
+
+
+def test_only_python_can_ask_for_no_output(path: Path, registry: Any) -> None:
+    run = load_run(path)
+    config = structure_run({**run, "output": None}, registry)
+    assert config.output is None and "output" not in resolved(config)
+    assert structure_run({**resolved(config), "output": None}, registry) == config
+    with pytest.raises(ConfigError, match="output: missing; give output = a string"):
+        structure_run(resolved(config), registry)
 
 
 def test_the_tables_handed_in_stay_as_they_are(registry: Any) -> None:
@@ -182,6 +193,8 @@ runs = st.fixed_dictionaries(
         "seed": st.integers(0, 2**63 - 1),
         "trackers": st.lists(st.text()),
         "rollout": st.fixed_dictionaries({}, optional={"steps": st.integers(2, 99), "eta": st.floats(1e-9, 1)}),
+        "state_flow": st.fixed_dictionaries({}, optional={"widths": st.lists(st.integers(2, 64), min_size=1)}),
+        "train": st.fixed_dictionaries({}, optional={"denoisings": st.integers(1, 99), "strata": st.integers(0, 9)}),
         "evaluate": st.just({"prompts": {"name": "shapes"}}),
     },
 )

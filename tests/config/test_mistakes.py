@@ -65,8 +65,8 @@ MISTAKES = [
      "train.mixed_precision: 'bf17' is not one of 'no', 'bf16', 'fp16'; did you mean 'bf16'?"),
     ("train", "{epoch = 3}", "train.epoch: unknown key; did you mean 'epochs'?"),
     ("train", "3", "train: 3 is an integer; it must be a table"),
-    ("train", "{trajectories = 2, updates = 101}", "train.updates: 101 is too large; an epoch trains 100"),
-    ("train", "{transitions = 3, updates = 4}", "train.updates: 4 is too large; an epoch trains 3"),
+    ("train", "{trajectories = 2, updates = 101}", "train.updates: 101 is too large; an epoch trains on 100"),
+    ("train", "{transitions = 3, updates = 4}", "train.updates: 4 is too large; an epoch trains on 3"),
     ("output", "", "output: missing; give output = a string"),
     ("output", "1979-05-27", "output: 1979-05-27 is a date; it must be a string; write it in quotes"),
     ("output", '""', "output: '' is too short; its length must be >= 1"),
@@ -114,7 +114,19 @@ MISTAKES = [
      ("objective.name: objective 'nabla-db' needs REWARD_GRADIENT; reward 'jpeg' is not differentiable; "
       "choose a differentiable reward or another objective")),
     ("objective", '{name = "confused"}',
-     "objective.name: objective 'confused' declares FORWARD_LOOKING without FLOW"),
+     "objective.name: objective 'confused' declares FORWARD_LOOKING without STATE_FLOW; it must declare both"),
+    ("objective", '{name = "pathless"}',
+     "objective.name: objective 'pathless' declares STATE_FLOW_PATH without STATE_FLOW"),
+    ("objective", '{name = "comparing"}',
+     ("objective.name: objective 'comparing' with these options compares the images of a prompt; rollout 'independent' "
+      "takes one of each; set rollout.images_per_prompt >= 2")),
+    ("rewards", '[{name = "jpeg", normalise = "prompt"}]', 'rewards[0].normalise: "prompt" compares the images'),
+    ("train", "{denoisings = 0}", "train.denoisings: 0 is too small; it must be >= 1"),
+    ("rollout", "{images_per_prompt = 5}", "train.trajectories: 64 is not a multiple of 5, the images that rollout"),
+    ("rollout", "{eta = 0}",
+     ("rollout.eta: 0 is deterministic sampling, whose transitions have no density; objective 'dag-db' trains on "
+      "densities; set rollout.eta > 0")),
+    ("rollout", "{eta = -0.1}", "rollout.eta: -0.1 is too small; it must be >= 0"),
     ("rollout", '{steps = 1, last_step = "drop"}', 'rollout.last_step: "drop" leaves no transition of 1'),
     ("evaluate", '{prompts = {name = "file", path = 3}}', "evaluate.prompts.path: 3 is an integer; it must"),
 ]  # fmt: skip
@@ -131,9 +143,32 @@ def test_a_mistake_is_named_by_its_path(key: str, text: str, begins: str, regist
 
 def test_a_dropped_last_step_is_not_trained(registry: Any) -> None:
     run = _run(rollout='{steps = 3, last_step = "drop"}', train="{trajectories = 2, updates = 5}")
-    assert _problems(run, registry)[0].startswith("train.updates: 5 is too large; an epoch trains 4")
+    assert _problems(run, registry)[0].startswith("train.updates: 5 is too large; an epoch trains on 4")
     run["train"]["updates"] = 4
     structure_run(run, registry)
+
+
+def test_what_options_decide_is_decided_by_them(registry: Any) -> None:
+    run = _run(objective='{name = "comparing", tracked = true}')
+    structure_run(run, registry)
+    run["objective"] = {"name": "comparing"}
+    run["rollout"] = {"images_per_prompt": 2}
+    structure_run(run, registry)
+    run["objective"] = {"name": "comparing", "smooth": True}
+    assert [p[:60] for p in _problems(run, registry)] == [
+        "objective.name: objective 'comparing' needs REWARD_GRADIENT; rewa"[:60]
+    ]
+    run["objective"] = {"name": "comparing", "smooth": "yes"}  # options that hold mistakes decide nothing
+    assert [p.partition(":")[0] for p in _problems(run, registry)] == ["objective.smooth"]
+
+
+def test_replay_is_for_off_policy_objectives_and_plain_rewards(registry: Any) -> None:
+    run = _run() | {"replay": {"trajectories": 4}}
+    structure_run(run, registry)
+    run["rewards"] = [{"name": "jpeg", "normalise": "running"}]
+    assert _problems(run, registry)[0].startswith("rewards[0].normalise: 'running' changes the scale")
+    run["objective"] = {"name": "comparing", "tracked": True}
+    assert any(p.startswith("replay.trajectories: 4 is not possible with") for p in _problems(run, registry))
 
 
 def test_ten_mistakes_are_reported_at_once(registry: Any) -> None:

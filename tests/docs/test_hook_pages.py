@@ -18,8 +18,8 @@ from dagsdk import hookspecs, testing
 from dagsdk.cli.plugins import as_record
 from dagsdk.config.components import KIND_OF
 from dagsdk.errors import PluginError
-from dagsdk.families.protocol import Family
 from dagsdk.hookcalls import HOOKS
+from dagsdk.models.protocol import Model
 from dagsdk.objectives.protocol import Loss, Needs, Objective, Signals, Transitions
 from dagsdk.plugins import Plugin, load_file
 from dagsdk.prompts.protocol import Prompt
@@ -42,7 +42,7 @@ BUILT: dict[str, type | None] = {  # kind to the protocol of what `build` return
     "prompts": None,
     "objectives": Objective,
     "rollouts": Rollout,
-    "models": Family,
+    "models": Model,
 }
 CLASSES = {  # page and heading to the class whose fields the table there has
     **{(kind, "The record"): KINDS[kind] for kind in KINDS},

@@ -9,11 +9,13 @@ import pytest
 import torch
 from attrs import evolve
 from tiny_run import Versions, components, config
+from torch import Tensor
 
 from dagsdk.config.schema import RolloutConfig
+from dagsdk.engine.drawing import Drawn
 from dagsdk.engine.noise_scale import NoiseScale
-from dagsdk.engine.trainer import Trainer
 from dagsdk.errors import ModelError
+from dagsdk.run.trainer import Trainer
 
 TIMES = torch.tensor([900, 600, 300, 0])
 
@@ -42,10 +44,10 @@ def test_before_training_it_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
-def test_it_is_trained_and_a_resumed_run_goes_on_to_the_same_bits(tmp_path: Path, ema: float) -> None:
+def test_it_is_trained_and_a_resumed_run_ends_in_the_same_bits(tmp_path: Path, ema: float) -> None:
     whole = trainer(tmp_path / "whole", ema=ema)
     list(whole)
-    noise = whole.trained.noise
+    noise = whole.engine.trained.noise
     assert noise is not None and noise.log_scale.abs().min() > 0
     begun = trainer(tmp_path / "begun", ema=ema)
     for line in begun:
@@ -54,20 +56,27 @@ def test_it_is_trained_and_a_resumed_run_goes_on_to_the_same_bits(tmp_path: Path
     resumed = trainer(tmp_path / "begun", ema=ema, resume=True)
     assert resumed.epoch == 2
     list(resumed)
-    assert torch.equal(resumed.trained.noise.log_scale, noise.log_scale)  # type: ignore[union-attr]
-    assert all(torch.equal(v, resumed.adapter.state()[k]) for k, v in whole.adapter.state().items())
+    assert torch.equal(resumed.engine.trained.noise.log_scale, noise.log_scale)  # type: ignore[union-attr]
+    ours, theirs = (run.engine.trained.adapter.state() for run in (resumed, whole))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
 def test_the_reference_is_the_policy_before_training(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run")
-    sampler = evolve(run.sampler, record_outputs=False, record_denoised=False)
-    plan = run.components.rollout.plan(0, 1, run.schedule.steps)
-    prompts = [run.components.prompts[0]] * 2
-    before = sampler.sample(prompts, [1, 2], plan).states
+    sampler = evolve(run.engine.sampler, keeps_outputs=False, keeps_denoised=False)
+    plan = run.components.rollout.plan(0, 1, run.engine.steps)
+    drawn = Drawn(prompts=[run.components.prompts[0]] * 2, seeds=[1, 2])
+
+    def states() -> Tensor:
+        return sampler.sample(drawn, plan).states
+
+    with run.engine.trained.using():
+        before = states()
     list(run)
-    assert not torch.equal(sampler.sample(prompts, [1, 2], plan).states, before)
-    with run.trained.reference():
-        assert torch.equal(sampler.sample(prompts, [1, 2], plan).states, before)
+    with run.engine.trained.using():
+        assert not torch.equal(states(), before)
+        with run.engine.trained.reference():
+            assert torch.equal(states(), before)
 
 
 def test_what_sampling_needs_is_saved_and_a_wrong_one_refused(tmp_path: Path) -> None:

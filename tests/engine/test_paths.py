@@ -1,4 +1,4 @@
-"""What trajectories tell an objective about whole paths, several passes over an epoch, and rollouts that remember."""
+"""What an objective sees of whole paths, several passes over an epoch, and rollouts that remember."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import torch
 from attrs import evolve
 from tiny_run import Versions, components, config
 
-from dagsdk.engine.trainer import Trainer
-from dagsdk.engine.trajectory import Pairs, pairs
-from dagsdk.objectives.protocol import Loss, Needs, Signals
+from dagsdk.engine.drawing import Drawn
+from dagsdk.engine.pairs import Pairs, pairs
+from dagsdk.objectives.parts import Needs
+from dagsdk.objectives.protocol import Loss, Signals
+from dagsdk.objectives.toolbox import Stateless
 from dagsdk.rollouts.independent import Independent
 from dagsdk.rollouts.options import IndependentOptions
+from dagsdk.run.trainer import Trainer
 
 
 def test_the_prior_is_that_of_the_noise(bench: Any) -> None:
@@ -27,18 +30,17 @@ def test_the_prior_is_that_of_the_noise(bench: Any) -> None:
 def test_the_reference_of_an_untrained_policy_is_itself_and_of_a_trained_one_is_not(bench: Any) -> None:
     b = bench()
     sampler = evolve(b.sampler, reference=b.adapter.reference)
-    prompts = b.trajectories(3).prompts
-    fresh = sampler.sample(prompts, [1, 2, 3], b.plan)
-    assert torch.allclose(fresh.log_pf_reference, fresh.log_pf_old, atol=1e-6)
+    drawn = Drawn(prompts=b.trajectories(3).prompts, seeds=[1, 2, 3])
+    fresh = sampler.sample(drawn, b.plan)
+    assert torch.allclose(fresh.reference.log_pf, fresh.log_pf_old, atol=1e-6)
     b.perturb()
-    trained = sampler.sample(prompts, [1, 2, 3], b.plan)
-    assert (trained.log_pf_reference - trained.log_pf_old).abs().min() > 1e-6
-    # the same figures that an update works out for each transition
-    seen = b.evaluator(frozenset({Needs.REFERENCE})).transitions(
-        trained, pairs(torch.ones(3, dtype=torch.bool), (0, trained.steps)), Signals(), None
-    )
-    assert torch.allclose(seen.log_pf_reference, trained.log_pf_reference.flatten(), atol=1e-5)
-    assert seen.reference_kl.min() >= 0 and seen.reference_kl.requires_grad
+    trained = sampler.sample(drawn, b.plan)
+    assert (trained.reference.log_pf - trained.log_pf_old).abs().min() > 1e-6
+    # the same numbers that an update computes for each transition
+    chosen = pairs(torch.ones(3, dtype=torch.bool), (0, trained.steps))
+    seen = b.transitions(trained, chosen, needs=frozenset({Needs.REFERENCE}))
+    assert torch.allclose(seen.reference.log_pf, trained.reference.log_pf.flatten(), atol=1e-5)
+    assert seen.reference.kl.min() >= 0 and seen.reference.kl.requires_grad
 
 
 def test_branches_share_their_first_steps_under_the_reference_too(bench: Any) -> None:
@@ -46,41 +48,35 @@ def test_branches_share_their_first_steps_under_the_reference_too(bench: Any) ->
     b.perturb()
     plan = evolve(b.plan, branches=2, branch_step=3)
     prompts = [p for p in b.trajectories(2).prompts for _ in range(2)]
-    t = evolve(b.sampler, reference=b.adapter.reference).sample(prompts, [1, 2, 3, 4], plan)
-    assert torch.equal(t.log_pf_reference[0, :3], t.log_pf_reference[1, :3])
-    assert not torch.equal(t.log_pf_reference[0, 3:], t.log_pf_reference[1, 3:])
+    sampler = evolve(b.sampler, reference=b.adapter.reference)
+    t = sampler.sample(Drawn(prompts=prompts, seeds=[1, 2, 3, 4]), plan)
+    log_pf = t.reference.log_pf
+    assert torch.equal(log_pf[0, :3], log_pf[1, :3])
+    assert not torch.equal(log_pf[0, 3:], log_pf[1, 3:])
     assert torch.equal(t.log_prior[0], t.log_prior[1])
 
 
-def test_a_signal_may_be_one_a_transition(bench: Any) -> None:
+def test_a_signal_may_be_one_per_transition(bench: Any) -> None:
     b = bench()
     t = b.trajectories(2)
     values = torch.arange(2.0 * t.steps).reshape(2, t.steps)
     chosen = Pairs(torch.tensor([1, 0]), torch.tensor([3, 2]))
-    seen = b.evaluator(frozenset()).transitions(t, chosen, Signals(values=values), None)
+    seen = b.transitions(t, chosen, Signals(values=values), needs=frozenset())
     assert seen.signal.tolist() == [t.steps + 3.0, 2.0]
 
 
-class Counting:
+class Counting(Stateless):
     """Counts how often each transition is trained."""
-
-    needs: frozenset[Needs] = frozenset()
 
     def __init__(self) -> None:
         self.steps: list[int] = []
 
     def prepare(self, trajectories: Any) -> Signals:
-        return Signals(values=torch.arange(trajectories.scores.numel() * 4.0).reshape(-1, 4))
+        return Signals(values=torch.arange(trajectories.rewards.numel() * 4.0).reshape(-1, 4))
 
     def loss(self, batch: Any) -> Loss:
         self.steps += batch.signal.long().tolist()
         return Loss(values=batch.log_pf * 0)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Any) -> None:
-        pass
 
 
 @pytest.mark.parametrize("passes", [1, 3])
@@ -88,8 +84,8 @@ def test_every_pass_sees_every_transition_once_in_another_order(tmp_path: Path, 
     counting = Counting()
     live = components(tmp_path / "model", objective="dag-db")
     live = evolve(live, objective=counting)
-    [figures] = Trainer(config(tmp_path / "run", epochs=1, passes=passes), Versions(), components=live)
-    assert figures["transitions"] == passes * 6 * 4 == len(counting.steps)
+    [metrics] = Trainer(config(tmp_path / "run", epochs=1, passes=passes), Versions(), components=live)
+    assert metrics["transitions"] == passes * 6 * 4 == len(counting.steps)
     turns = [counting.steps[i * 24 : (i + 1) * 24] for i in range(passes)]
     assert all(sorted(turn) == list(range(24)) for turn in turns)
     assert len({tuple(turn) for turn in turns}) == passes
@@ -104,7 +100,7 @@ class Alternating(Independent):
 
     def select(self, trajectories: Any, signals: Signals) -> torch.Tensor:
         self.asked += 1
-        selected = torch.ones_like(trajectories.scores, dtype=torch.bool)
+        selected = torch.ones_like(trajectories.rewards, dtype=torch.bool)
         if self.asked % 2:
             selected[len(selected) // 2 :] = False
         return selected

@@ -22,7 +22,7 @@ def program(output: Path, objective: str, when: str) -> int:
 
 
 def bits(output: Path) -> dict[str, object]:
-    """Every weight of every checkpoint, by file and name, and the figures without seconds."""
+    """Every weight of every checkpoint, by file and name, and the metrics without seconds."""
     found: dict[str, object] = {}
     for file in sorted((output / "checkpoints").rglob("*.safetensors")):
         for name, tensor in load_file(file).items():

@@ -1,4 +1,4 @@
-"""A run as a program sees it: figures an epoch, a folder, checkpoints, and errors that lose nothing."""
+"""A run as a program sees it: metrics per epoch, a folder, checkpoints, and errors that lose nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from attrs import evolve
 from tiny_run import PROMPTS, Versions, brightness, components, config, trainer
 
-from dagsdk import checkpoints
-from dagsdk.engine.trainer import Trainer
 from dagsdk.errors import ConfigError, RewardError, RunFolderError, TrainingError
-from dagsdk.objectives.protocol import Loss, Needs, Signals
-from dagsdk.rewards.mixture import Mixture
+from dagsdk.objectives.protocol import Loss, Signals
+from dagsdk.rewards.mixture import RewardMixture
 from dagsdk.rollouts.protocol import RolloutPlan
+from dagsdk.run import checkpoints
+from dagsdk.run.trainer import Trainer
 
 
 @pytest.mark.parametrize("objective", ["dag-db", "dag-kl"])
@@ -33,7 +33,8 @@ def test_a_run_leaves_what_the_reference_says(tmp_path: Path, objective: str) ->
     assert {p.name for p in last.iterdir()} == {
         "pytorch_lora_weights.safetensors",
         "trained.safetensors",
-        "flow.safetensors",
+        "state_flow.safetensors",
+        "README.md",
         "ema.safetensors",
         "optimizer.safetensors",
         "generators.safetensors",
@@ -51,7 +52,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) 
         made = evolve(config(tmp_path / name, epochs=2), seed=seed)
         run = Trainer(made, Versions(), components=components(tmp_path / f"{name}-model"))
         list(run)
-        runs[name] = run.adapter.state()
+        runs[name] = run.engine.trained.adapter.state()
     assert all(torch.equal(runs["a"][k], runs["b"][k]) for k in runs["a"])
     assert not all(torch.equal(runs["a"][k], runs["c"][k]) for k in runs["a"])
 
@@ -63,18 +64,20 @@ def test_gradients_accumulate_to_the_same_step(tmp_path: Path) -> None:
         made = config(tmp_path / str(size), epochs=2, micro_batch=size, updates=1, learning_rate=1e-3)
         run = Trainer(made, Versions(), components=components(tmp_path / f"{size}-model"))
         list(run)
-        states.append(run.adapter.state())
+        states.append(run.engine.trained.adapter.state())
     assert all(torch.allclose(states[0][k], states[1][k], atol=1e-4) for k in states[0])
 
 
 def test_base_weights_stay_as_they_are(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run")
-    frozen = {n: p.detach().clone() for n, p in run.components.family.network.named_parameters() if not p.requires_grad}
-    before = run.adapter.state()
+    trained = run.engine.trained.adapter.trained()
+    network = run.components.model.network
+    frozen = {n: p.detach().clone() for n, p in network.named_parameters() if n not in trained}
+    before = run.engine.trained.adapter.state()
     list(run)
-    now = dict(run.components.family.network.named_parameters())
+    now = dict(network.named_parameters())
     assert frozen and all(torch.equal(now[n], p) for n, p in frozen.items())
-    assert not any(torch.equal(before[n], run.adapter.state()[n]) for n in before if "lora_B" in n)
+    assert not any(torch.equal(before[n], run.engine.trained.adapter.state()[n]) for n in before if "lora_B" in n)
 
 
 def test_bf16_trains(tmp_path: Path) -> None:
@@ -122,18 +125,18 @@ def failing(kind: str):
     def reward(images: torch.Tensor, prompts: object) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        scores = brightness(images, prompts)
+        rewards = brightness(images, prompts)
         if reward.on:
             if kind == "raises":
-                raise ConnectionError("the scorer is down")
-            return scores * float("nan") if kind == "nan" else scores[:, None]
-        return scores
+                raise ConnectionError("the rewarder is down")
+            return rewards * float("nan") if kind == "nan" else rewards[:, None]
+        return rewards
 
     reward.on = False
     return reward
 
 
-@pytest.mark.parametrize(("kind", "says"), [("nan", "finite"), ("shape", "shape"), ("raises", "the scorer is down")])
+@pytest.mark.parametrize(("kind", "says"), [("nan", "finite"), ("shape", "shape"), ("raises", "the rewarder is down")])
 def test_a_reward_that_fails_in_epoch_three_loses_nothing(tmp_path: Path, kind: str, says: str) -> None:
     undisturbed = trainer(tmp_path / "undisturbed")
     list(undisturbed)
@@ -146,20 +149,18 @@ def test_a_reward_that_fails_in_epoch_three_loses_nothing(tmp_path: Path, kind: 
     assert [p.name for p in checkpoints.found(tmp_path / "run" / "checkpoints")] == ["epoch-0002"]
     resumed = trainer(tmp_path / "run", resume=True)
     list(resumed)
-    ours, theirs = resumed.adapter.state(), undisturbed.adapter.state()
+    ours, theirs = resumed.engine.trained.adapter.state(), undisturbed.engine.trained.adapter.state()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
 class Fixed:
     """An objective whose loss is given."""
 
-    needs: frozenset[Needs] = frozenset()
-
     def __init__(self, loss) -> None:
         self._loss = loss
 
     def prepare(self, trajectories, /) -> Signals:
-        return Signals(values=trajectories.scores)
+        return Signals(values=trajectories.rewards)
 
     def loss(self, batch, /) -> Loss:
         return Loss(values=self._loss(batch))
@@ -180,7 +181,7 @@ def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
 
 def test_a_loss_of_the_wrong_shape_is_an_error(tmp_path: Path) -> None:
     live = evolve(components(tmp_path / "model"), objective=Fixed(lambda batch: batch.log_pf.mean()))
-    with pytest.raises(TrainingError, match="one each"):
+    with pytest.raises(TrainingError, match="one loss per row"):
         list(Trainer(config(tmp_path / "run"), Versions(), components=live))
 
 
@@ -210,7 +211,7 @@ class Windowed:
         return RolloutPlan(branches=2, branch_step=num_steps - 2, window=(num_steps - 2, num_steps))
 
     def select(self, trajectories, signals, /) -> torch.Tensor:
-        pairs = trajectories.scores.view(-1, 2)
+        pairs = trajectories.rewards.view(-1, 2)
         return (pairs == pairs.max(1, keepdim=True).values).flatten()
 
 
@@ -230,16 +231,16 @@ def test_windows_branches_and_selection_are_obeyed(tmp_path: Path) -> None:
 
 class Nothing(Windowed):
     def select(self, trajectories, signals, /) -> torch.Tensor:
-        return torch.zeros_like(trajectories.scores, dtype=torch.bool)
+        return torch.zeros_like(trajectories.rewards, dtype=torch.bool)
 
 
 def test_an_empty_selection_is_survived(tmp_path: Path) -> None:
     live = evolve(components(tmp_path / "model"), rollout=Nothing())
     run = Trainer(config(tmp_path / "run", epochs=2), Versions(), components=live)
-    before = run.adapter.state()
+    before = run.engine.trained.adapter.state()
     reports = list(run)
     assert [r["kept"] for r in reports] == [0, 0]
-    assert all(torch.equal(before[k], run.adapter.state()[k]) for k in before)
+    assert all(torch.equal(before[k], run.engine.trained.adapter.state()[k]) for k in before)
 
 
 def test_only_as_many_transitions_as_asked_for(tmp_path: Path) -> None:
@@ -254,15 +255,15 @@ def test_trajectories_that_cannot_be_divided_are_refused(tmp_path: Path) -> None
         list(Trainer(made, Versions(), components=components(tmp_path / "model")))
 
 
-def test_several_rewards_are_summed_and_told_apart(tmp_path: Path) -> None:
-    mixture = Mixture([("brightness", 2.0, brightness), ("darkness", 1.0, lambda x, p: -brightness(x, p))])
+def test_several_rewards_are_summed_and_reported_by_name(tmp_path: Path) -> None:
+    mixture = RewardMixture([("brightness", 2.0, brightness), ("darkness", 1.0, lambda x, p: -brightness(x, p))])
     live = evolve(components(tmp_path / "model"), reward=mixture)
     report = next(iter(Trainer(config(tmp_path / "run", epochs=1), Versions(), components=live)))
     assert report["reward/darkness/mean"] == pytest.approx(-report["reward/brightness/mean"])
     assert report["reward/mean"] == pytest.approx(report["reward/brightness/mean"], rel=1e-5)
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
+def test_progress_is_reported(tmp_path: Path) -> None:
     calls: list[tuple[str, int, int]] = []
     run = trainer(tmp_path / "run", progress=lambda *call: calls.append(call))
     next(iter(run))

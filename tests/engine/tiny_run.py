@@ -17,12 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tiny import tiny_pipeline
 
-from dagsdk import checkpoints
 from dagsdk.builtin import dagsdk_objectives
 from dagsdk.config.schema import (
     CheckpointConfig,
     EvaluateConfig,
-    FlowConfig,
     LoraConfig,
     ModelConfig,
     ObjectiveConfig,
@@ -30,16 +28,18 @@ from dagsdk.config.schema import (
     RewardConfig,
     RolloutConfig,
     RunConfig,
+    StateFlowConfig,
     TrainConfig,
 )
-from dagsdk.engine.components import Components
-from dagsdk.engine.trainer import Trainer
 from dagsdk.errors import UnknownComponentError
-from dagsdk.families.stable_diffusion import StableDiffusion
+from dagsdk.models.stable_diffusion import StableDiffusion
 from dagsdk.prompts.protocol import Prompt
-from dagsdk.rewards.mixture import Mixture
+from dagsdk.rewards.mixture import RewardMixture
 from dagsdk.rollouts.independent import Independent
 from dagsdk.rollouts.options import IndependentOptions
+from dagsdk.run import checkpoints
+from dagsdk.run.components import Components
+from dagsdk.run.trainer import Trainer
 from dagsdk.specs import BuildContext
 
 PROMPTS = tuple(Prompt(text) for text in ("a cat", "b", "c d", "", "ünïcode ✨"))
@@ -59,7 +59,7 @@ def brightness(images: torch.Tensor, prompts: object) -> torch.Tensor:
 def config(output: Path, objective: str = "dag-db", **train: Any) -> RunConfig:
     options = {
         "epochs": 4, "trajectories": 6, "sample_batch": 4, "micro_batch": 5, "updates": 2,
-        "learning_rate": 1e-2, "flow_learning_rate": 1e-2, "ema": 0.5,
+        "learning_rate": 1e-2, "auxiliary_learning_rate": 1e-2, "ema": 0.5,
     }  # fmt: skip
     return RunConfig(
         output=str(output),
@@ -69,7 +69,7 @@ def config(output: Path, objective: str = "dag-db", **train: Any) -> RunConfig:
         rewards=(RewardConfig(name="brightness"),),
         objective=ObjectiveConfig(name=objective),
         rollout=RolloutConfig(steps=4, guidance_scale=2.0),
-        flow=FlowConfig(widths=(8, 8)),
+        state_flow=StateFlowConfig(widths=(8, 8)),
         train=TrainConfig(**{**options, **train}),
         evaluate=EvaluateConfig(samples=4, every=2),
         checkpoint=CheckpointConfig(every=2),
@@ -78,12 +78,14 @@ def config(output: Path, objective: str = "dag-db", **train: Any) -> RunConfig:
 
 def components(folder: Path, objective: str = "dag-db", reward: Any = brightness, **parts: Any) -> Components:
     spec = next(spec for spec in dagsdk_objectives() if spec.name == objective)
+    options = spec.options(beta=3.0)
     live = {
-        "family": StableDiffusion(tiny_pipeline(folder / "tokenizer"), "tiny"),
+        "model": StableDiffusion(tiny_pipeline(folder / "tokenizer"), "tiny"),
         "prompts": PROMPTS,
         "held_out": PROMPTS[:2],
-        "reward": Mixture([("brightness", 1.0, reward)]),
-        "objective": spec.build(spec.options(beta=3.0), BuildContext()),
+        "reward": RewardMixture([("brightness", 1.0, reward)]),
+        "objective": spec.make(options, BuildContext()),
+        "needs": spec.needs_of(options),
         "rollout": Independent(IndependentOptions(images_per_prompt=2)),
     }
     return Components(**{**live, **parts})

@@ -1,4 +1,4 @@
-"""Trains on targets that are known and tells how far the samples are from them, before and after.
+"""Trains on targets that are known, and measures how far the samples are from them, before and after.
 
     python tests/ground_truth/measure.py --objective tb --target ring
     python tests/ground_truth/measure.py --all
@@ -25,21 +25,22 @@ from torch import Tensor
 
 from dagsdk.config.files import structure_run
 from dagsdk.config.schema import RunConfig
+from dagsdk.engine.drawing import Drawn
 from dagsdk.engine.noise_scale import NoiseScale
 from dagsdk.engine.policy import make_policy
 from dagsdk.engine.sampler import Sampler
 from dagsdk.engine.schedule import schedule
-from dagsdk.engine.trainer import Trainer
-from dagsdk.families.protocol import Family
-from dagsdk.families.vector import Vector
+from dagsdk.models.protocol import Model
+from dagsdk.models.vector import Vector
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.registry import load_registry
 from dagsdk.rollouts.protocol import RolloutPlan
+from dagsdk.run.trainer import Trainer
 
 SAMPLES, AIM_SAMPLES = 20_000, 80_000
 
 
-def figures(target: Target, samples: Tensor, counts: Tensor | None = None) -> dict[str, Any]:
+def metrics(target: Target, samples: Tensor, counts: Tensor | None = None) -> dict[str, Any]:
     """total_variation: to the target's masses. weights: of its parts. masses: of the bins, row by row."""
     masses = sampled_masses(samples, counts)
     return {
@@ -49,27 +50,28 @@ def figures(target: Target, samples: Tensor, counts: Tensor | None = None) -> di
     }
 
 
-def sampled(family: Family, run: RunConfig, count: int, noise: Path | None = None, seed: int = 10**6) -> Tensor:
+def sampled(model: Model, run: RunConfig, count: int, noise: Path | None = None, seed: int = 10**6) -> Tensor:
     """What the model draws by the run's own rollout: shape (count, 2).
 
     noise: the checkpoint whose factors of the noise it has, where the run trained them.
     """
-    chain, scale = schedule(family, run.rollout, "cpu"), None
+    chain, scale = schedule(model, run.rollout, "cpu"), None
     if noise is not None and run.rollout.variance == "learned":
         scale = NoiseScale(chain.times)
         scale.load(noise)
-    policy = make_policy(family, chain, run.rollout.guidance_scale, noise=scale)
+    policy = make_policy(model, chain, run.rollout.guidance_scale, noise=scale)
     plan = RolloutPlan(window=(0, run.rollout.steps))
-    sampler = Sampler(policy, torch.device("cpu"), batch=2000)
-    return sampler.sample([Prompt("")] * count, range(seed, seed + count), plan).clean
+    sampler = Sampler(policy=policy, device=torch.device("cpu"), batch=2000, keeps_path=False)
+    drawn = Drawn(prompts=[Prompt("")] * count, seeds=range(seed, seed + count))
+    return sampler.sample(drawn, plan).latents.clean
 
 
 def measure(target: Target, tables: dict[str, Any], every: int = 0, samples: int = 0) -> dict[str, Any]:
-    """Trains, and gives the `figures` of the model "before" and "after" (the averaged weights, where there are some).
+    """Trains, and gives the `metrics` of the model "before" and "after" (the averaged weights, where there are some).
 
     Under "aim" are those of what a relative objective aims at, p_ref exp(r): points before, each counted exp(r) times.
 
-    every: epochs between two lines of figures; 0 prints none.
+    every: epochs between two lines of metrics; 0 prints none.
     samples: how many of the model; 0 means SAMPLES.
     """
     samples, aimed = samples or SAMPLES, samples or AIM_SAMPLES
@@ -78,20 +80,20 @@ def measure(target: Target, tables: dict[str, Any], every: int = 0, samples: int
     started = time.perf_counter()
     trainer = Trainer(run, registry)
     relative = run.rewards[0].options.relative
-    points = sampled(trainer.components.family, run, aimed if relative else samples)
-    measured = {"before": figures(target, points[:samples])}
+    points = sampled(trainer.components.model, run, aimed if relative else samples)
+    measured = {"before": metrics(target, points[:samples])}
     if relative:
-        measured["aim"] = figures(target, points, target.log_ratio(points).exp())
+        measured["aim"] = metrics(target, points, target.log_ratio(points).exp())
     for line in trainer:
         if every and line["epoch"] % every == 0:
             print(line["epoch"], {key: round(line[key], 3) for key in ("reward/mean", "loss")}, flush=True)
     checkpoint = Path(run.output) / "checkpoints" / f"epoch-{run.train.epochs:04d}"
-    measured["after"] = figures(target, sampled(Vector.load(checkpoint), run, samples, noise=checkpoint))
+    measured["after"] = metrics(target, sampled(Vector.load(checkpoint), run, samples, noise=checkpoint))
     return measured | {"seconds": round(time.perf_counter() - started)}
 
 
 def told(measured: dict[str, Any]) -> str:
-    """A line for each of the figures."""
+    """A line for each of the metrics."""
     lines = [
         f"{when:8}TV {of['total_variation']:.3f}   parts {' '.join(f'{share:.3f}' for share in of['weights'])}"
         for when, of in measured.items()
@@ -112,7 +114,7 @@ def measured_once(
             known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             if known["run"] == run:
                 return known
-        exact = figures(target, target.exact_samples(SAMPLES, seed=0))
+        exact = metrics(target, target.exact_samples(SAMPLES, seed=0))
         measured = {"run": run, "exact": exact, **measure(target, tables, every)}
     results.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(measured), encoding="utf-8")
@@ -126,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--all", action="store_true", help="every run of settings.py, and then the report")
     parser.add_argument("--report", action="store_true", help="only writes table and picture of what is measured")
     parser.add_argument("--results", type=Path, default=Path("runs/ground-truth"), help="(default: %(default)s)")
-    parser.add_argument("--every", type=int, default=0, help="epochs between two lines of figures; 0: none")
+    parser.add_argument("--every", type=int, default=0, help="epochs between two lines of metrics; 0: none")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="train.learning_rate=1e-4")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -19,7 +19,7 @@ Measured = dict[str, Any]
 
 
 def result_file(results: Path, target: str, objective: str, settings: Sequence[str] = ()) -> Path:
-    """Where a run's figures are: nine-modes-dag-db-rollout.steps=12.json, of the settings 'rollout.steps=12'."""
+    """Where a run's metrics are: nine-modes-dag-db-rollout.steps=12.json, of the settings 'rollout.steps=12'."""
     plain = (re.sub(r"[^\w.=-]", "", setting) for setting in settings)
     return results / ("-".join([target, objective, *plain]) + ".json")
 

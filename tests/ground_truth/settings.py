@@ -31,19 +31,21 @@ WHOLE = {"objective.beta": 1.0, "objective.group": "epoch", "rollout.variance": 
 FLOW = {
     "objective.beta": 1.0,
     "objective.forward_looking": False,
-    "flow.widths": [96],
+    "state_flow.widths": [96],
     "train.learning_rate": 5e-4,
-    "train.flow_learning_rate": 1e-2,
+    "train.auxiliary_learning_rate": 1e-2,
     "rollout.variance": "learned",
 }
-DETAILED = FLOW | {"objective.beta_warmup": 0.0, "objective.regulariser": 0.0, "objective.next_flow_gradient": 0.5}
+DETAILED = FLOW | {"objective.beta_warmup": 0.0, "objective.regulariser": 0.0, "objective.next_gradient": 0.5}
+# No path and no state flow: images of the model before training, each noised `train.denoisings` times.
+FORWARD = {"objective.beta": 1.0, "objective.group": "epoch", "rollout.variance": "geometric"}
 REWARD_ONLY = {"train.epochs": 400, "train.learning_rate": 2e-4}
 NABLA = {
     "objective.beta": 1.0,
     "objective.regulariser": 0.0,
-    "residual.widths": [96],
+    "flow_gradient.widths": [96],
     "train.epochs": 600,
-    "train.flow_learning_rate": 1e-2,
+    "train.auxiliary_learning_rate": 1e-2,
     "rollout.variance": "geometric",
 }
 
@@ -54,18 +56,19 @@ OBJECTIVES: dict[str, Mapping[str, Any]] = {
     "dag-db": DETAILED,
     "dag-kl": DETAILED,
     "nabla-db": NABLA,
+    "rwr": FORWARD,
     "ddpo": REWARD_ONLY,
     "grpo": REWARD_ONLY | {"rollout.images_per_prompt": 64},
 }
 """By name, in the order of the table. Keys are those of a run file."""
 VARIANTS: Sequence[tuple[str, str, Sequence[str]]] = (
-    ("nine-modes", "dag-db", ["objective.next_flow_gradient=1.0"]),
-    ("nine-modes", "dag-db", ["objective.next_flow_gradient=1.0", "rollout.steps=12"]),
-    ("nine-modes", "dag-db", ["objective.next_flow_gradient=1.0", "rollout.steps=48"]),
-    ("nine-modes", "dag-db", ["objective.next_flow_gradient=0.0"]),
+    ("nine-modes", "dag-db", ["objective.next_gradient=1.0"]),
+    ("nine-modes", "dag-db", ["objective.next_gradient=1.0", "rollout.steps=12"]),
+    ("nine-modes", "dag-db", ["objective.next_gradient=1.0", "rollout.steps=48"]),
+    ("nine-modes", "dag-db", ["objective.next_gradient=0.0"]),
     ("nine-modes", "dag-db", ['rollout.variance="geometric"']),
     ("nine-modes", "dag-db", ['rollout.variance="posterior"']),
-    ("nine-modes", "dag-kl", ["objective.next_flow_gradient=1.0"]),
+    ("nine-modes", "dag-kl", ["objective.next_gradient=1.0"]),
     ("nine-modes", "subtb", ["objective.lam=0.9"]),
     ("nine-modes", "subtb", ["objective.lam=3.0"]),
     ("nine-modes", "tb", ['rollout.variance="posterior"']),
@@ -74,7 +77,7 @@ VARIANTS: Sequence[tuple[str, str, Sequence[str]]] = (
     ("nine-modes", "dag-kl", ["seed=1"]),
 )
 """Target, objective, and what is set otherwise than in `OBJECTIVES`."""
-RELATIVE = {"relative-tb", "nabla-db"}
+RELATIVE = {"relative-tb", "nabla-db", "rwr"}
 """Those whose target is p_ref exp(β r)."""
 
 

@@ -12,7 +12,7 @@ from attrs import frozen
 from torch import Tensor
 
 from dagsdk import BuildContext
-from dagsdk.families.nine_modes import centres
+from dagsdk.models.nine_modes import centres
 from dagsdk.plugins import load_file
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "ground_truth_rewards.py"
@@ -28,9 +28,9 @@ def fine_grid() -> Tensor:
 
 @cache
 def reward(target: str, relative: bool) -> Callable[..., Tensor]:
-    """The reward as a run has it: points, shape (n, 2), and prompts to scores, shape (n,)."""
+    """The reward as a run has it: points, shape (n, 2), and prompts to rewards, shape (n,)."""
     [spec] = load_file(EXAMPLE).provides["rewards"]
-    return spec.build(spec.options(target=target, relative=relative), BuildContext())
+    return spec.make(spec.options(target=target, relative=relative), BuildContext())
 
 
 @frozen(eq=False)

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measure import figures, main, measure, measured_once, sampled
+from measure import main, measure, measured_once, metrics, sampled
 from report import measured_runs, result_file, save_picture, table, variants_table, write_report
 from settings import OBJECTIVES, RELATIVE, VARIANTS, run_tables
 from target import EXAMPLE, TARGETS
 
 from dagsdk import BuildContext
 from dagsdk.config.files import load_run, resolved, structure_run
-from dagsdk.families.options import VectorOptions
-from dagsdk.families.vector import Vector
+from dagsdk.models.options import VectorOptions
+from dagsdk.models.vector import Vector
 from dagsdk.registry import load_registry
 
 for plugin in ("dagsdk_gfn", "dagsdk_nabla", "dagsdk_rl"):
@@ -48,7 +48,7 @@ def test_trajectory_balance_comes_near(
 
 def floor(target: str, samples: int = 5000) -> float:
     """The total variation of as many exact samples."""
-    return float(figures(TARGETS[target], TARGETS[target].exact_samples(samples, seed=0))["total_variation"])
+    return float(metrics(TARGETS[target], TARGETS[target].exact_samples(samples, seed=0))["total_variation"])
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_what_the_pretrained_model_makes_of_a_relative_objectives_target(pretrai
     run = structure_run(tables, load_registry(tables["plugins"]))
     points = sampled(Vector.load(Path(pretrained)), run, 10_000)
     for target in TARGETS.values():
-        assert figures(target, points, target.log_ratio(points).exp())["total_variation"] < 0.16
+        assert metrics(target, points, target.log_ratio(points).exp())["total_variation"] < 0.16
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

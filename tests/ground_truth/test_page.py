@@ -1,4 +1,4 @@
-"""The pages' figures are of the runs of settings.py, and the same on every page. `measure.py --all` makes them anew."""
+"""The pages' metrics are of the runs of settings.py, and the same on every page. `measure.py --all` makes them anew."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from target import BINS, EDGE, EDGES, TARGETS, Target, fine_grid, sampled_masses
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, VonMises
 
 from dagsdk import BuildContext
-from dagsdk.families.nine_modes import centres, nine_modes
-from dagsdk.families.options import VectorOptions
-from dagsdk.families.vector import Vector
+from dagsdk.models.nine_modes import centres, nine_modes
+from dagsdk.models.options import VectorOptions
+from dagsdk.models.vector import Vector
 
 NINE, RING = TARGETS["nine-modes"], TARGETS["ring"]
 WEIGHTS = torch.tensor([1.0, 2, 1, 2, 4, 2, 1, 2, 1]) / 16
@@ -44,8 +44,8 @@ def test_the_rings_radius_and_angle_are_independent() -> None:
 @each
 def test_the_ratio_is_to_what_vector_is_pretrained_on(target: Target) -> None:
     """To its data as they are where its path ends, which their cross-entropy tells from any wider or narrower."""
-    family = Vector.build(VectorOptions(pretrain=0), BuildContext())
-    alpha, sigma = (level(torch.tensor([0])).item() for level in (family.path.alpha, family.path.sigma))
+    model = Vector.build(VectorOptions(pretrain=0), BuildContext())
+    alpha, sigma = (level(torch.tensor([0])).item() for level in (model.path.alpha, model.path.sigma))
     generator = torch.Generator().manual_seed(0)
     x = nine_modes(50_000, generator)
     x = alpha * x + sigma * torch.randn(x.shape, generator=generator)

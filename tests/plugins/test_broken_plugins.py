@@ -1,4 +1,4 @@
-"""Every way a plugin can be broken that we know of, each beside a sound one that must not notice."""
+"""All the ways that we know in which a plugin can be broken, next to a sound one that is not affected."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_an_unreadable_entry_points_file_is_recorded(site: Any, reward: Any) -> 
     assert found["garbled"].status == "failed"
 
 
-def test_a_failed_plugin_is_told_when_its_component_is_asked_for(site: Any, reward: Any) -> None:
+def test_a_failed_plugin_is_the_reason_when_its_component_is_missing(site: Any, reward: Any) -> None:
     site.add("dagsdk-jpeg", "import no_such_module", entry="jpeg")
     site.add("other", "1 / 0")
     site.add("sound", reward("jpeg-like"))

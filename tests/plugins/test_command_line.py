@@ -58,14 +58,14 @@ def test_json_has_every_plugin_and_every_kind(site: Any, reward: Any, capsys: py
     assert listed["builtin"]["provides"]["objectives"] == ["dag-db", "dag-kl"]
 
 
-def test_the_table_tells_failures_in_one_line(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_reports_failures_in_one_line(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
     site.add("broken", f"raise ValueError('[bold]no markup[/bold] {'x' * 200}')")
     assert main(["plugins"]) == 0
     line = "plugin 'broken' (broken 1.0) failed: importing 'site_broken' raised ValueError: [bold]no markup[/bold] "
     assert f"{line}{'x' * 200}\n" in capsys.readouterr().out
 
 
-def test_show_tells_the_options_of_a_component(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_lists_the_options_of_a_component(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
     source = '''
 from __future__ import annotations
 from typing import Literal
@@ -84,7 +84,7 @@ class Base:
 class Options(Base):
     """Options. An unrelated line.
 
-    words, flag: told together.
+    words, flag: described together.
     """
     words: tuple[str, ...]
     flag: bool = True
@@ -99,22 +99,29 @@ def dagsdk_rewards():
     site.add("full-dist", source, entry="full-plugin", metadata="License-Expression: MIT")
     assert main(["plugins", "show", "full"]) == 0
     out = capsys.readouterr().out
-    for told in (
+    for shown in (
         "reward full: A full one",
         "plugin 'full-plugin' (full-dist 1.0)",
         "licence  MIT",
         "fetches  o/w",
         "differentiable  yes",
         "scale: float = 1.5\n        how much, and of what.",
-        "words: tuple[str, ...] (required)\n        told together.",
+        "words: tuple[str, ...] (required)\n        described together.",
         "flag: bool = true",
         "side: Literal['left', 'right'] = \"left\"",
     ):
-        assert told in out
+        assert shown in out
     assert "unrelated" not in out
 
 
-def test_show_tells_why_a_plugin_failed(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_lists_what_an_objective_declares(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugins", "show", "dag-kl"]) == 0
+    out = capsys.readouterr().out
+    for shown in ("batches  transitions", "samples  policy", "off-policy  no", "needs    forward-looking, old, "):
+        assert shown in out
+
+
+def test_show_says_why_a_plugin_failed(site: Any, capsys: pytest.CaptureFixture[str]) -> None:
     site.add("broken", "def deep():\n    1 / 0\ndeep()")
     assert main(["plugins", "show", "broken"]) == 0
     assert "in deep" in capsys.readouterr().out
@@ -146,7 +153,7 @@ def test_usage_errors_are_2_and_suggest(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["tarin"]) == 2
     assert "did you mean 'train'?" in capsys.readouterr().err
     assert main(["qqqq"]) == 2
-    assert "the verbs are" in capsys.readouterr().err
+    assert "the commands are" in capsys.readouterr().err
     assert main(["plugins", "--no-such-option"]) == 2
     assert main(["plugins", "--json", "show", "dag-db"]) == 2
 
@@ -159,7 +166,7 @@ def raising(error: BaseException) -> click.Command:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "shown"),
     [
         (DagsdkError("the thing is 3; it must be 2"), 1, "error: the thing is 3; it must be 2\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
@@ -170,7 +177,7 @@ def raising(error: BaseException) -> click.Command:
 def test_errors_become_statuses_without_traceback(
     error: BaseException,
     status: int,
-    told: str,
+    shown: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -178,7 +185,7 @@ def test_errors_become_statuses_without_traceback(
     monkeypatch.delenv("DAGSDK_DEBUG", raising=False)
     assert main(["plugins"]) == status
     err = capsys.readouterr().err
-    assert err.endswith(told)
+    assert err.endswith(shown)
     assert "Traceback" not in err
 
 

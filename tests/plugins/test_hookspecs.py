@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from dagsdk import hookspecs
-from dagsdk.families.protocol import Family
 from dagsdk.hookcalls import HOOKS
+from dagsdk.models.protocol import Model
 from dagsdk.objectives.protocol import Objective, Transitions
 from dagsdk.plugins import load_file
 from dagsdk.rollouts.protocol import Rollout
@@ -27,19 +27,19 @@ def documented(hook: str, folder: Path) -> Any:
     path = folder / "mine.py"
     path.write_text(block[1], encoding="utf-8")
     [spec] = load_file(path).provides[HOOKS[hook]]
-    return spec, spec.build(spec.options(), BuildContext())
+    return spec, spec.make(spec.options(), BuildContext())
 
 
 def test_there_is_a_hook_for_every_kind() -> None:
     assert all(callable(getattr(hookspecs, hook)) for hook in HOOKS)
 
 
-def test_the_reward_scores_and_is_differentiable(tmp_path: Path) -> None:
+def test_the_reward_is_differentiable(tmp_path: Path) -> None:
     spec, reward = documented("dagsdk_rewards", tmp_path)
     images = torch.rand(2, 3, 4, 4, requires_grad=True)
-    scores = reward(images, ())
-    assert scores.shape == (2,)
-    scores.sum().backward()
+    rewards = reward(images, ())
+    assert rewards.shape == (2,)
+    rewards.sum().backward()
     assert spec.differentiable is (images.grad is not None)
 
 
@@ -52,7 +52,7 @@ def test_the_prompts_are_a_sequence(tmp_path: Path) -> None:
 def test_the_objective_has_a_loss(tmp_path: Path) -> None:
     spec, objective = documented("dagsdk_objectives", tmp_path)
     assert isinstance(objective, Objective)
-    assert objective.needs <= spec.needs
+    assert not spec.needs_of(spec.options())
     n = torch.ones(3)
     batch = Transitions(log_pf=n, log_pb=n, log_reward=n, is_last=n > 0, step=n.long(), signal=2 * n)
     assert objective.loss(batch).values.tolist() == [-2, -2, -2]
@@ -65,6 +65,6 @@ def test_the_rollout_plans(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_model_is_a_family(tmp_path: Path) -> None:
+def test_the_model_keeps_the_protocol(tmp_path: Path) -> None:
     _, model = documented("dagsdk_models", tmp_path)
-    assert isinstance(model, Family)
+    assert isinstance(model, Model)

@@ -62,7 +62,7 @@ def test_times_that_are_not_integers_are_refused(t: torch.Tensor) -> None:
         ([0.9, 0.0], r"alphas_cumprod\[1\] is 0; every value must be in \(0, 1\]"),
         ([1.1], r"alphas_cumprod\[0\] is 1.1"),
         ([0.9, float("nan")], r"alphas_cumprod\[1\] is nan"),
-        ([0.5, 0.6], r"alphas_cumprod\[1\] is 0.6; values must not rise"),
+        ([0.5, 0.6], r"alphas_cumprod\[1\] is 0.6; values must not increase"),
         ([], "shape"),
         ([[0.5]], "shape"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagsdk.prompts.mixture import Mixture
+from dagsdk.prompts.mixture import PromptMixture
 from dagsdk.prompts.protocol import Prompt
 
 
@@ -15,7 +15,7 @@ def named(name: str, count: int) -> list[Prompt]:
 
 
 def test_shares_are_the_weights_and_every_prompt_comes() -> None:
-    mixture = Mixture([(3.0, named("a", 5)), (1.0, named("b", 2))])
+    mixture = PromptMixture([(3.0, named("a", 5)), (1.0, named("b", 2))])
     texts = [prompt.text for prompt in mixture]
     assert len(texts) == len(mixture) == 8
     assert Counter(text[0] for text in texts) == {"a": 6, "b": 2}
@@ -27,7 +27,7 @@ def test_shares_are_the_weights_and_every_prompt_comes() -> None:
 
 @given(st.lists(st.tuples(st.floats(0.01, 100), st.integers(1, 50)), min_size=1, max_size=4))
 def test_any_weights(sets: list[tuple[float, int]]) -> None:
-    mixture = Mixture([(weight, named("abcd"[i], n)) for i, (weight, n) in enumerate(sets)])
+    mixture = PromptMixture([(weight, named("abcd"[i], n)) for i, (weight, n) in enumerate(sets)])
     total = sum(weight for weight, _ in sets)
     counts = Counter(mixture[i].text[0] for i in range(len(mixture)))
     for i, (weight, n) in enumerate(sets):
@@ -37,7 +37,7 @@ def test_any_weights(sets: list[tuple[float, int]]) -> None:
 
 
 def test_it_is_a_sequence_and_copies_nothing() -> None:
-    mixture = Mixture([(1.0, range_prompts := named("a", 3)), (1.0, named("b", 3))])
+    mixture = PromptMixture([(1.0, range_prompts := named("a", 3)), (1.0, named("b", 3))])
     assert mixture[0] is range_prompts[0]
     assert mixture[-1] == mixture[len(mixture) - 1]
     assert [p.text for p in mixture[:2]] == [mixture[0].text, mixture[1].text]
@@ -55,7 +55,7 @@ def test_a_set_of_millions_is_no_work() -> None:
                 raise IndexError
             return Prompt(str(index))
 
-    mixture = Mixture([(9.0, Large()), (1.0, named("b", 1))])  # type: ignore[list-item]
+    mixture = PromptMixture([(9.0, Large()), (1.0, named("b", 1))])  # type: ignore[list-item]
     assert len(mixture) >= 50_000_000
     assert mixture[len(mixture) - 1].text
 
@@ -63,4 +63,4 @@ def test_a_set_of_millions_is_no_work() -> None:
 @pytest.mark.parametrize(("weight", "count"), [(0.0, 1), (-1.0, 1), (float("nan"), 1), (1.0, 0)])
 def test_weights_are_positive_and_sets_not_empty(weight: float, count: int) -> None:
     with pytest.raises(ValueError, match="both must be > 0"):
-        Mixture([(weight, named("a", count))])
+        PromptMixture([(weight, named("a", count))])

@@ -44,7 +44,7 @@ def test_every_prompt_comes_first_about_equally_often() -> None:
 
 
 @given(st.integers(0, 30), st.integers(0, 30))
-def test_a_resumed_sampler_goes_on_where_it_stopped(before: int, after: int) -> None:
+def test_a_resumed_sampler_continues_where_it_stopped(before: int, after: int) -> None:
     original, resumed = PromptSampler(_prompts(7), seed=5), PromptSampler(_prompts(7), seed=5)
     original.take(before)
     resumed.load_state_dict(json.loads(json.dumps(original.state_dict())))

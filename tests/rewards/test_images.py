@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dagsdk.errors import RewardError
 from dagsdk.prompts.protocol import Prompt
-from dagsdk.rewards.images import check_scores, to_uint8
+from dagsdk.rewards.images import check_rewards, to_uint8
 
 
 @given(st.integers(0, 255))
@@ -54,46 +54,46 @@ IMAGES = torch.zeros(3, 3, 2, 2)
 PROMPTS = [Prompt("a cat"), Prompt("a dog"), Prompt("a newt")]
 
 
-def test_good_scores_pass_untouched_with_their_gradient() -> None:
-    scores = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
-    assert check_scores(scores, IMAGES, "size", PROMPTS) is scores
+def test_good_rewards_pass_unchanged_with_their_gradient() -> None:
+    rewards = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    assert check_rewards(rewards, IMAGES, "size", PROMPTS) is rewards
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
 def test_other_numbers_are_cast(dtype: torch.dtype) -> None:
-    scores = check_scores(torch.tensor([0, 1, 1]).to(dtype), IMAGES, "size")
-    assert scores.dtype == torch.float32
-    assert scores.tolist() == [0.0, 1.0, 1.0]
+    rewards = check_rewards(torch.tensor([0, 1, 1]).to(dtype), IMAGES, "size")
+    assert rewards.dtype == torch.float32
+    assert rewards.tolist() == [0.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(
-    "scores", [torch.zeros(3, 1), torch.tensor(0.0), torch.zeros(2), torch.zeros(1, 3), torch.zeros(0)]
+    "rewards", [torch.zeros(3, 1), torch.tensor(0.0), torch.zeros(2), torch.zeros(1, 3), torch.zeros(0)]
 )
-def test_another_shape_is_refused(scores: torch.Tensor) -> None:
+def test_another_shape_is_refused(rewards: torch.Tensor) -> None:
     with pytest.raises(RewardError, match=r"reward 'size' returned shape .* for 3 images; it must be \(3,\)"):
-        check_scores(scores, IMAGES, "size", PROMPTS)
+        check_rewards(rewards, IMAGES, "size", PROMPTS)
 
 
-@pytest.mark.parametrize("scores", [[1.0, 2.0, 3.0], 1.0, None])
-def test_anything_but_a_tensor_is_refused(scores: object) -> None:
-    with pytest.raises(RewardError, match=rf"reward 'size' returned {type(scores).__name__};"):
-        check_scores(scores, IMAGES, "size", PROMPTS)
+@pytest.mark.parametrize("rewards", [[1.0, 2.0, 3.0], 1.0, None])
+def test_anything_but_a_tensor_is_refused(rewards: object) -> None:
+    with pytest.raises(RewardError, match=rf"reward 'size' returned {type(rewards).__name__};"):
+        check_rewards(rewards, IMAGES, "size", PROMPTS)
 
 
-def test_complex_scores_are_refused() -> None:
+def test_complex_rewards_are_refused() -> None:
     with pytest.raises(RewardError, match="complex64"):
-        check_scores(torch.zeros(3, dtype=torch.complex64), IMAGES, "size", PROMPTS)
+        check_rewards(torch.zeros(3, dtype=torch.complex64), IMAGES, "size", PROMPTS)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_the_first_score_that_is_not_finite_is_named_with_its_prompt(value: float) -> None:
-    scores = torch.tensor([1.0, value, float("nan")])
+def test_the_first_reward_that_is_not_finite_is_named_with_its_prompt(value: float) -> None:
+    rewards = torch.tensor([1.0, value, float("nan")])
     with pytest.raises(RewardError, match=rf"returned {value} for image 1 of 3 \(prompt 'a dog'\)"):
-        check_scores(scores, IMAGES, "size", PROMPTS)
-    with pytest.raises(RewardError, match=r"for image 1 of 3; scores"):
-        check_scores(scores, IMAGES, "size")
+        check_rewards(rewards, IMAGES, "size", PROMPTS)
+    with pytest.raises(RewardError, match=r"for image 1 of 3; rewards"):
+        check_rewards(rewards, IMAGES, "size")
 
 
-def test_a_score_beyond_float32_is_refused_as_infinite() -> None:
+def test_a_reward_beyond_float32_is_refused_as_infinite() -> None:
     with pytest.raises(RewardError, match="inf for image 2"):
-        check_scores(torch.tensor([0.0, 0.0, 1e300], dtype=torch.float64), IMAGES, "size")
+        check_rewards(torch.tensor([0.0, 0.0, 1e300], dtype=torch.float64), IMAGES, "size")

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dagsdk.errors import ConfigError, RewardError
 from dagsdk.prompts.protocol import Prompt
-from dagsdk.rewards.mixture import Mixture
+from dagsdk.rewards.mixture import RewardMixture
 from dagsdk.rewards.normalisation import Scale
 from dagsdk.rewards.protocol import Reward
 
@@ -23,24 +23,24 @@ def _length(images: Tensor, prompts: list[Prompt]) -> Tensor:
 
 
 def test_a_mixture_is_a_reward() -> None:
-    assert isinstance(Mixture([("red", 1.0, _red)]), Reward)
+    assert isinstance(RewardMixture([("red", 1.0, _red)]), Reward)
 
 
 def test_one_reward_of_weight_one_keeps_its_bits() -> None:
-    scores = torch.tensor([-0.0, 1e-45, 0.1, 3.4e38])
-    mixed = Mixture([("own", 1.0, lambda images, prompts: scores)])(IMAGES, PROMPTS)
-    assert torch.equal(mixed.view(torch.int32), scores.view(torch.int32))
+    rewards = torch.tensor([-0.0, 1e-45, 0.1, 3.4e38])
+    mixed = RewardMixture([("own", 1.0, lambda images, prompts: rewards)])(IMAGES, PROMPTS)
+    assert torch.equal(mixed.view(torch.int32), rewards.view(torch.int32))
 
 
-def test_scores_are_weighted_and_added() -> None:
-    mixture = Mixture([("red", 2.0, _red), ("length", -0.5, _length), ("unused", 0.0, _length)])
+def test_rewards_are_weighted_and_added() -> None:
+    mixture = RewardMixture([("red", 2.0, _red), ("length", -0.5, _length), ("unused", 0.0, _length)])
     expected = 2 * _red(IMAGES, PROMPTS) - 0.5 * torch.tensor([1.0, 2.0, 3.0, 4.0])
     torch.testing.assert_close(mixture(IMAGES, PROMPTS), expected)
 
 
-def test_each_score_is_there_without_its_weight() -> None:
-    mixture = Mixture([("red", 2.0, _red), ("length", -0.5, _length)])
-    each = mixture.score_each(IMAGES, PROMPTS)
+def test_each_reward_is_there_without_its_weight() -> None:
+    mixture = RewardMixture([("red", 2.0, _red), ("length", -0.5, _length)])
+    each = mixture.reward_each(IMAGES, PROMPTS)
     assert list(each) == ["red", "length"]
     assert each["length"].tolist() == [1.0, 2.0, 3.0, 4.0]
     torch.testing.assert_close(mixture.combine(each), mixture(IMAGES, PROMPTS))
@@ -48,7 +48,7 @@ def test_each_score_is_there_without_its_weight() -> None:
 
 def test_gradients_go_through() -> None:
     images = IMAGES.clone().requires_grad_()
-    Mixture([("red", 3.0, _red)])(images, PROMPTS).sum().backward()
+    RewardMixture([("red", 3.0, _red)])(images, PROMPTS).sum().backward()
     torch.testing.assert_close(images.grad[:, 0], torch.full((4, 2, 2), 0.75))
     assert not images.grad[:, 1:].any()
 
@@ -58,7 +58,7 @@ def test_a_reward_that_raises_is_named_and_its_error_is_the_cause() -> None:
         raise KeyError("question")
 
     with pytest.raises(RewardError, match=r"reward 'vqa' raised KeyError: 'question'.*4 images") as caught:
-        Mixture([("red", 1.0, _red), ("vqa", 1.0, broken)])(IMAGES, PROMPTS)
+        RewardMixture([("red", 1.0, _red), ("vqa", 1.0, broken)])(IMAGES, PROMPTS)
     assert isinstance(caught.value.__cause__, KeyError)
 
 
@@ -67,33 +67,33 @@ def test_an_interrupt_is_not_the_rewards_fault() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Mixture([("slow", 1.0, interrupted)])(IMAGES, PROMPTS)
+        RewardMixture([("slow", 1.0, interrupted)])(IMAGES, PROMPTS)
 
 
 def test_a_reward_that_breaks_the_contract_is_named() -> None:
     with pytest.raises(RewardError, match=r"reward 'flat' returned shape \(4, 1\)"):
-        Mixture([("flat", 1.0, lambda images, prompts: torch.zeros(4, 1))])(IMAGES, PROMPTS)
+        RewardMixture([("flat", 1.0, lambda images, prompts: torch.zeros(4, 1))])(IMAGES, PROMPTS)
 
 
 def test_nan_is_named_even_where_its_weight_is_zero() -> None:
     with pytest.raises(RewardError, match=r"'bad' returned nan for image 0 of 4 \(prompt 'a'\)"):
         bad = ("bad", 0.0, lambda images, prompts: torch.full((4,), torch.nan))
-        Mixture([("red", 1.0, _red), bad])(IMAGES, PROMPTS)
+        RewardMixture([("red", 1.0, _red), bad])(IMAGES, PROMPTS)
 
 
-def test_what_is_only_watched_is_left_out_where_only_training_counts() -> None:
-    mixture = Mixture([("red", 2.0, _red), ("watched", 0.0, lambda images, prompts: 1 / 0)])
-    scores = mixture.score_each(IMAGES, PROMPTS, trained=True)
-    assert list(scores) == ["red"]
-    assert torch.equal(mixture.combine(scores), 2 * _red(IMAGES, PROMPTS))
+def test_rewards_that_are_only_reported_are_left_out_for_training() -> None:
+    mixture = RewardMixture([("red", 2.0, _red), ("reported", 0.0, lambda images, prompts: 1 / 0)])
+    rewards = mixture.reward_each(IMAGES, PROMPTS, trained=True)
+    assert list(rewards) == ["red"]
+    assert torch.equal(mixture.combine(rewards), 2 * _red(IMAGES, PROMPTS))
 
 
 def test_a_scale_comes_before_the_weight() -> None:
-    mixture = Mixture([("red", 2.0, _red), ("other", 1.0, _red)])
-    scores = mixture.score_each(IMAGES, PROMPTS)
+    mixture = RewardMixture([("red", 2.0, _red), ("other", 1.0, _red)])
+    rewards = mixture.reward_each(IMAGES, PROMPTS)
     scale = Scale(torch.full((4,), 0.5), torch.full((4,), 0.1))
-    red = scores["red"]
-    assert torch.allclose(mixture.combine(scores, {"red": scale}), 2 * (red - 0.5) / 0.1 + red)
+    red = rewards["red"]
+    assert torch.allclose(mixture.combine(rewards, {"red": scale}), 2 * (red - 0.5) / 0.1 + red)
 
 
 def test_what_rewards_count_is_named_after_them() -> None:
@@ -104,26 +104,26 @@ def test_what_rewards_count_is_named_after_them() -> None:
         def metrics(self):
             return {"unanswered": 3}
 
-    mixture = Mixture([("red", 1.0, _red), ("vqa", 1.0, Counting())])
-    assert mixture.figures() == {"reward/vqa/unanswered": 3.0}
+    mixture = RewardMixture([("red", 1.0, _red), ("vqa", 1.0, Counting())])
+    assert mixture.metrics() == {"reward/vqa/unanswered": 3.0}
     Counting.metrics = lambda self: {"unanswered": float("nan")}
     with pytest.raises(RewardError, match="'vqa' counted 'unanswered' as nan"):
-        mixture.figures()
+        mixture.metrics()
 
 
 def test_images_and_prompts_come_in_pairs() -> None:
     with pytest.raises(ValueError, match="4 images with 3 prompts"):
-        Mixture([("red", 1.0, _red)])(IMAGES, PROMPTS[:3])
+        RewardMixture([("red", 1.0, _red)])(IMAGES, PROMPTS[:3])
 
 
 def test_all_mistakes_in_the_list_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        Mixture([("red", 1.0, _red), ("red", float("nan"), _red)])
+        RewardMixture([("red", 1.0, _red), ("red", float("nan"), _red)])
     assert [problem[:5] for problem in caught.value.problems] == ["'red'", "'red'"]
-    assert "is there 2 times" in caught.value.problems[0]
+    assert "is listed 2 times" in caught.value.problems[0]
     assert "weight nan" in caught.value.problems[1]
 
 
 def test_no_reward_is_a_mistake() -> None:
     with pytest.raises(ConfigError, match="at least one"):
-        Mixture([])
+        RewardMixture([])

@@ -1,4 +1,4 @@
-"""A new user's first plugin, from `dagsdk new` to a model that scores higher, as a script with a clock."""
+"""A new user's first plugin, from `dagsdk new` to a model that rewards higher, as a script with a clock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RUN = {
     "train.epochs": 16,
     "train.trajectories": 64,
     "train.learning_rate": 6e-3,
-    "train.flow_learning_rate": 1e-2,
+    "train.auxiliary_learning_rate": 1e-2,
     "train.ema": 0.8,
     "evaluate.samples": 128,
 }

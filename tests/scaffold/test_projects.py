@@ -68,11 +68,11 @@ def test_its_own_tests_pass(project: Path, place: Any) -> None:
 def test_it_trains(project: Path, name: str, place: Any) -> None:
     assert "held-out reward" in place.dagsdk("train", "run.toml", cwd=project)
     lines = (project / "runs" / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    figures = [json.loads(line) for line in lines]
-    assert [line["epoch"] for line in figures] == list(range(1, len(figures) + 1))
-    assert len(figures) >= 2
-    assert figures[-1]["grad_norm/policy"] > 0
-    assert "evaluate/gain" in figures[-1]
+    metrics = [json.loads(line) for line in lines]
+    assert [line["epoch"] for line in metrics] == list(range(1, len(metrics) + 1))
+    assert len(metrics) >= 2
+    assert metrics[-1]["grad_norm/policy"] > 0
+    assert "evaluate/gain" in metrics[-1]
 
 
 def test_its_run_is_sampled(project: Path, name: str, place: Any) -> None:

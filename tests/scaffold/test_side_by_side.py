@@ -62,7 +62,7 @@ name = "jpeg-compressibility"
 name = "dag-db"
 [rollout]
 steps = 4
-[flow]
+[state_flow]
 widths = [16, 32]
 [train]
 epochs = 2

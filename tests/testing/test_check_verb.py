@@ -34,8 +34,43 @@ def test_a_plugin_is_checked_with_its_components(site: Any, reward: Any, capsys:
     out = capsys.readouterr().out
     assert out.startswith("plugin 'tried' (tried 1.0)\n  ok      loads: ")
     assert "reward a-reward\n" in out
-    assert "  FAIL    gradients_are_as_declared: reward 'a-reward' returned scores with a gradient" in out
+    assert "  FAIL    gradients_are_as_declared: reward 'a-reward' returned rewards with a gradient" in out
     assert out.endswith(", 1 failed, 1 skipped\n")
+
+
+UNDOCUMENTED = """
+import attrs
+
+@attrs.frozen
+class Options:
+    scale: float = 1.0
+"""
+
+
+def test_a_private_package_that_works_passes_with_warnings(
+    site: Any, reward: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = 'summary="A sound reward", build=build, options=Options, differentiable=True'
+    site.add("private", UNDOCUMENTED + reward("mine").replace('summary="A sound reward", build=build', options))
+    assert check("private") == 0
+    out = capsys.readouterr().out
+    warned = [line for line in out.splitlines() if line.startswith("  WARN  ")]
+    assert [line.split()[1] for line in warned] == [
+        "bounds_the_core:",
+        "licence_is_declared:",
+        "options_are_documented:",
+    ]
+    assert "its distribution requires no dagsdk" in warned[0]
+    assert "its metadata names no licence" in warned[1]
+    assert "options scale have no line" in warned[2]
+    assert "FAIL" not in out
+    assert out.endswith(" passed, 3 warned\n")
+
+    assert check("private", "--strict") == 1
+    out = capsys.readouterr().out
+    assert out.count("  FAIL    ") == 3
+    assert "WARN" not in out
+    assert out.endswith(" passed, 3 failed\n")
 
 
 def test_a_local_file_is_given_by_its_path(tmp_path: Path, reward: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,13 +80,13 @@ def test_a_local_file_is_given_by_its_path(tmp_path: Path, reward: Any, capsys: 
     assert "FAIL    order_does_not_matter" in capsys.readouterr().out
     assert check(str(path), "--except", "order_does_not_matter=a series of drawings") == 0
     assert "except  order_does_not_matter: a series of drawings" in capsys.readouterr().out
-    assert check(str(path), "--except", "scores_are_float32=no") == 1
+    assert check(str(path), "--except", "rewards_are_float32=no") == 1
     assert "but the rule is kept" in capsys.readouterr().out
 
 
-def test_options_are_given_and_their_mistakes_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_are_given_and_their_mistakes_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert check("texts") == 0
-    assert "not checked: it needs texts; `dagsdk plugins check texts --set texts=...`" in capsys.readouterr().out
+    assert "not checked: it needs texts; use `dagsdk plugins check texts --set texts=...`" in capsys.readouterr().out
     assert check("texts", "--set", 'texts=["a", "b"]') == 0
     assert "passed" in capsys.readouterr().out
     assert check("dag-db", "--set", "bta=1") == 1
@@ -72,7 +107,7 @@ def test_wrong_usage(arguments: list[str], status: int, says: str, capsys: pytes
     assert says in capsys.readouterr().err
 
 
-def test_what_cannot_be_built_is_told_once(tmp_path: Path, reward: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_built_is_reported_once(tmp_path: Path, reward: Any, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "mine.py"
     source = reward("mine").replace("def build(options, context):", "def build(options, context):\n    1 / 0")
     path.write_text(source, encoding="utf-8")

@@ -6,16 +6,20 @@ Rules about networks are in test_network_checks.py.
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from sound_model import Sound, decoding, encoding, failing, predicting, spec
+from sound_model import OPTIONS, Sound, decoding, encoding, failing, predicting, spec
 from tiny import tiny_pipeline
 
 from dagsdk import ModelSpec
 from dagsdk.builtin import dagsdk_models
-from dagsdk.families.stable_diffusion import StableDiffusion
-from dagsdk.families.vector import Vector
+from dagsdk.models.protocol import Model
+from dagsdk.models.stable_diffusion import StableDiffusion
+from dagsdk.models.vector import Vector
+from dagsdk.testing.adapter_checks import ADAPTER_CHECKS
+from dagsdk.testing.auxiliary_checks import AUXILIARY_CHECKS
 from dagsdk.testing.check import name_of, outcomes
 from dagsdk.testing.component_checks import COMPONENT_CHECKS
 from dagsdk.testing.model_case import ModelCase
@@ -49,11 +53,44 @@ class Growing(Sound):
             def sigma(self, t):
                 return inner.sigma(t) * 10 ** (t / 250)
 
+            def time_at(self, share):
+                return inner.time_at(share)
+
         self.path = Path()
 
 
+class Flat(Sound):
+    """A path whose time does not move."""
+
+    def __init__(self, *given, **options):
+        super().__init__(*given, **options)
+        self.path.time_at = lambda share: torch.full(share.shape, 500)
+
+
+class Reversed(Sound):
+    """A path from noisy to clean."""
+
+    def __init__(self, *given, **options):
+        super().__init__(*given, **options)
+        time_at = self.path.time_at
+        self.path.time_at = lambda share: time_at(1 - share).clamp(max=999)
+
+
+class EndingInNoise(Sound):
+    """Nothing is known of the noisiest time."""
+
+    def predict(self, x_t, t, conditioning):
+        output = super().predict(x_t, t, conditioning)
+        return output.masked_fill((t == 998)[:, None], torch.nan)
+
+    def __init__(self, *given, **options):
+        super().__init__(*given, **options)
+        time_at = self.path.time_at
+        self.path.time_at = lambda share: time_at(share).clamp(max=998)  # which no chain of the checks has
+
+
 class Remembering(Sound):
-    """Answers as it did the first time."""
+    """Returns the times that it returned first."""
 
     known = None
 
@@ -70,18 +107,21 @@ def ascii_alone(letters, texts):
 
 
 BROKEN: list[tuple[str, type[Vector], str]] = [
-    ("it_is_a_family", Nameless, "has no source"),
-    ("it_is_a_family", Listing, "latent_shape is [2]; it must be a tuple"),
-    ("noise_grows_with_the_time", Growing, "with the time alpha must fall and sigma rise"),
+    ("it_is_a_model", Nameless, "has no source"),
+    ("it_is_a_model", Listing, "latent_shape is [2]; it must be a tuple"),
+    ("noise_grows_with_time", Growing, "alpha must fall and sigma must rise with time"),
+    ("times_span_the_path", Flat, "times must rise with the share"),
+    ("times_span_the_path", Reversed, "times must rise with the share, from clean to noisy"),
+    ("times_span_the_path", EndingInNoise, "has [nan]"),
     ("times_fall", Remembering, "they must be a tensor of shape (6,) on the CPU"),
     (
-        "one_conditioning_a_text",
+        "one_conditioning_per_text",
         encoding(lambda letters, texts: torch.cat([letters, letters[1:2]])),
         "'letters' of shape (5, 2) for 4 texts",
     ),
     ("any_text_is_encoded", encoding(ascii_alone), "UnicodeEncodeError for the text 'ein großer Bär"),
     (
-        "texts_are_encoded_alike",
+        "texts_are_encoded_to_one_shape",
         encoding(lambda letters, texts: letters[:, :1] if [*texts] == [""] else letters),
         "pad to one length",
     ),
@@ -119,8 +159,8 @@ BROKEN: list[tuple[str, type[Vector], str]] = [
     ("trajectories_are_finite", predicting(lambda output, t: 1e25 * output), "guidance 1: one of its states"),
 ]
 ALSO = {
-    # Guidance joins the conditioning of the empty text with that of others.
-    "texts_are_encoded_alike": {"trajectories_are_finite"},
+    # Guidance joins the conditioning of the empty text with the others.
+    "texts_are_encoded_to_one_shape": {"trajectories_are_finite"},
 }
 
 
@@ -128,9 +168,9 @@ def test_a_sound_model_passes() -> None:
     assert not failing(spec(Sound))
 
 
-@pytest.mark.parametrize(("name", "family", "message"), BROKEN)
-def test_a_broken_model_fails_the_check_of_its_rule_only(name: str, family: type[Vector], message: str) -> None:
-    found = failing(spec(family))
+@pytest.mark.parametrize(("name", "model", "message"), BROKEN)
+def test_a_broken_model_fails_the_check_of_its_rule_only(name: str, model: type[Vector], message: str) -> None:
+    found = failing(spec(model))
     assert message in found[name]
     assert set(found) - ALSO.get(name, set()) == {name}
 
@@ -171,9 +211,19 @@ def test_vectors_pass() -> None:
     assert not failing(vector, options={"pretrain": 0, "width": 16})
 
 
-def test_every_check_is_tried() -> None:
-    # Those of all components are tried in test_reward_checks.py, those of networks in test_network_checks.py.
-    elsewhere = (*COMPONENT_CHECKS, *NETWORK_CHECKS)
+def test_any_object_with_the_members_of_a_model_passes() -> None:
+    members = [*Model.__annotations__, *(name for name in vars(Model) if not name.startswith("_"))]
+
+    def build(options, context):
+        model = Sound.build(OPTIONS, context)
+        return SimpleNamespace(**{name: getattr(model, name) for name in members})
+
+    assert not failing(ModelSpec(name="plain", summary="No subclass of BaseModel", build=build))
+
+
+def test_every_check_is_tested() -> None:
+    # Those of all components are tested in test_reward_checks.py, those of networks in test_network_checks.py.
+    elsewhere = (*COMPONENT_CHECKS, *NETWORK_CHECKS, *ADAPTER_CHECKS, *AUXILIARY_CHECKS)
     assert set(elsewhere) <= set(MODEL_CHECKS)
-    tried = {name for name, *_ in BROKEN} | {"results_stay_on_the_device"}
-    assert {name_of(check) for check in MODEL_CHECKS if check not in elsewhere} == tried
+    tested = {name for name, *_ in BROKEN} | {"results_stay_on_the_device"}
+    assert {name_of(check) for check in MODEL_CHECKS if check not in elsewhere} == tested

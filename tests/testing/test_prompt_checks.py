@@ -27,7 +27,7 @@ def holding(*prompts: Any) -> PromptSpec[Any]:
 
 
 def failing(tried: PromptSpec[Any], **case: Any) -> dict[str, str]:
-    found = outcomes(PROMPT_CHECKS, PromptSetCase(spec=tried, **case), {})
+    found = outcomes(PROMPT_CHECKS, PromptSetCase(spec=tried, **case), {}, strict=True)
     return {outcome.check: outcome.message for outcome in found if outcome.status == "failed"}
 
 
@@ -94,7 +94,7 @@ class Remote(Animals):
 
 
 class Many(Animals):
-    """More than are looked at one by one; one of them, further on, is wrong."""
+    """More than are checked one by one; one of the later ones is wrong."""
 
     wrong = -1
 
@@ -113,22 +113,22 @@ class ManyButTheLast(Many):
 
 BROKEN: list[tuple[str, PromptSpec[Any], str]] = [
     ("it_is_a_sequence", spec(lambda o, c: Endless()), "has length 4, and item 4 is Prompt(text='a cat'"),
-    ("iterating_is_reading_by_index", spec(lambda o, c: Short()), "has length 4, and iterating it gave 3 items"),
-    ("iterating_is_reading_by_index", spec(lambda o, c: Backwards()), "as number 0 when iterated"),
+    ("iterating_matches_indexing", spec(lambda o, c: Short()), "has length 4, but iterating it gave 3 items"),
+    ("iterating_matches_indexing", spec(lambda o, c: Backwards()), "as item 0 when iterated"),
     ("items_are_prompts", holding(*ANIMALS, "a horse"), "item 4 is 'a horse'; each must be a dagsdk.Prompt"),
     ("items_are_prompts", holding(Prompt(b"a horse")), "the text of item 0 is b'a horse'"),
     ("items_are_prompts", spec(lambda o, c: ManyButTheLast()), "item 19999 is 'no prompt'"),
-    ("texts_can_be_written", holding(Prompt("a \ud83d cat")), "does not encode as UTF-8"),
+    ("texts_are_utf8", holding(Prompt("a \ud83d cat")), "does not encode as UTF-8"),
     ("metadata_is_plain_json", holding(Prompt("a", {"at": (1, 2)})), "use lists for tuples"),
     ("metadata_is_plain_json", holding(Prompt("a", {1: "one"})), "str for keys"),
     ("metadata_is_plain_json", holding(Prompt("a", {"size": float("inf")})), "Out of range float"),
     ("metadata_is_plain_json", holding(Prompt("a", {"names": {"cat"}})), "it must be plain JSON"),
     ("reading_twice_gives_the_same", spec(lambda o, c: Augmented()), "draw what is random in build"),
-    ("building_twice_gives_the_same", spec(Unordered()), "sort what comes without an order"),
-    ("reading_works_offline", spec(lambda o, c: Remote()), "asked the network for 127.0.0.1"),
+    ("building_twice_gives_the_same", spec(Unordered()), "sort what has no order"),
+    ("reading_works_offline", spec(lambda o, c: Remote()), "tried to connect to 127.0.0.1"),
 ]
-# What changes from one reading to the next does so while it is iterated, too.
-ALSO = {"reading_twice_gives_the_same": {"iterating_is_reading_by_index"}}
+# What changes from one reading to the next also changes while it is iterated.
+ALSO = {"reading_twice_gives_the_same": {"iterating_matches_indexing"}}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_what_is_no_sequence_is_named(made: Any, message: str) -> None:
     assert message in failing(spec(lambda options, context: made))["it_is_a_sequence"]
 
 
-def test_a_set_that_declares_what_it_fetches_may_fetch_it() -> None:
+def test_a_set_that_declares_what_it_downloads_may_download_it() -> None:
     assert not failing(spec(lambda options, context: Remote(), weights=("example/prompts",)))
 
 
@@ -163,7 +163,7 @@ def test_what_the_core_ships_passes() -> None:
     assert not failing(texts, options={"texts": ["a cat", "", "北京 ✨"]})
 
 
-def test_every_check_is_tried() -> None:
-    # Those of all components are tried in test_reward_checks.py.
+def test_every_check_is_tested() -> None:
+    # Those of all components are tested in test_reward_checks.py.
     assert set(COMPONENT_CHECKS) <= set(PROMPT_CHECKS)
     assert {name_of(check) for check in PROMPT_CHECKS if check not in COMPONENT_CHECKS} == {name for name, *_ in BROKEN}

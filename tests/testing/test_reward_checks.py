@@ -17,7 +17,7 @@ from dagsdk.testing.reward_checks import REWARD_CHECKS, RewardCase
 
 @attrs.frozen
 class Options:
-    """scale: what the score is multiplied by."""
+    """scale: what the reward is multiplied by."""
 
     scale: float = 1.0
 
@@ -38,7 +38,7 @@ def spec(reward: Any = brightness, **changes: Any) -> RewardSpec[Any]:
 
 
 def failing(tried: RewardSpec[Any], **case: Any) -> dict[str, str]:
-    found = outcomes(REWARD_CHECKS, RewardCase(spec=tried, **case), {})
+    found = outcomes(REWARD_CHECKS, RewardCase(spec=tried, **case), {}, strict=True)
     return {outcome.check: outcome.message for outcome in found if outcome.status == "failed"}
 
 
@@ -50,7 +50,7 @@ class Forgetful:
 
 
 class Frozen:
-    """Scores by a weight that somebody forgot to freeze."""
+    """Has a weight that somebody forgot to freeze."""
 
     weight = torch.nn.Parameter(torch.ones(()))
 
@@ -63,9 +63,9 @@ def darkest_pixel_log(images, prompts):
 
 
 def spoils(images, prompts):
-    scores = brightness(images, prompts)
+    rewards = brightness(images, prompts)
     images.data.clamp_(0.2, 0.8)
-    return scores
+    return rewards
 
 
 def chokes_on_unicode(images, prompts):
@@ -77,28 +77,28 @@ def chokes_on_unicode(images, prompts):
 
 @attrs.define
 class Changeable:
-    """scale: what the score is multiplied by."""
+    """scale: what the reward is multiplied by."""
 
     scale: float = 1.0
 
 
 @attrs.frozen
 class Undocumented:
-    """Nothing is said of the option."""
+    """The option is not mentioned."""
 
     scale: float = 1.0
 
 
 @attrs.frozen
 class Untyped:
-    """scale: what the score is multiplied by."""
+    """scale: what the reward is multiplied by."""
 
     scale: Any = 1.0
 
 
 @attrs.frozen
 class Doubling:
-    """scale: what the score is multiplied by."""
+    """scale: what the reward is multiplied by."""
 
     scale: float = attrs.field(default=1.0, converter=lambda value: 2 * value)
 
@@ -111,13 +111,13 @@ def downloads(options, context):
 
 BROKEN: dict[str, tuple[RewardSpec[Any], str]] = {
     "options_are_frozen": (spec(options=Changeable), "decorate the class with `@attrs.frozen`"),
-    "options_have_types": (spec(options=Untyped), "options scale of Untyped take anything"),
+    "options_have_types": (spec(options=Untyped), "options scale of Untyped accept any value"),
     "options_survive_a_run_file": (spec(options=Doubling), "read back"),
     "options_are_documented": (spec(options=Undocumented), "options scale have no line"),
     "works_offline": (spec(build=downloads), "example.org"),
-    "one_score_an_image": (spec(lambda i, p: brightness(i, p)[:, None]), "(4, 1) for 4 images"),
-    "scores_are_float32": (spec(lambda i, p: brightness(i, p).double()), "torch.float64"),
-    "scores_are_finite": (spec(darkest_pixel_log), "every value 0.0 [-inf]"),
+    "one_reward_per_image": (spec(lambda i, p: brightness(i, p)[:, None]), "(4, 1) for 4 images"),
+    "rewards_are_float32": (spec(lambda i, p: brightness(i, p).double()), "torch.float64"),
+    "rewards_are_finite": (spec(darkest_pixel_log), "returned [-inf] for an image with every value 0.0"),
     "a_batch_of_one": (spec(lambda i, p: brightness(i, p).squeeze()), "must be (1,): do not squeeze"),
     "rows_are_independent": (
         spec(lambda i, p: brightness(i, p) - 0.5 * brightness(i, p).mean()),
@@ -127,14 +127,14 @@ BROKEN: dict[str, tuple[RewardSpec[Any], str]] = {
         spec(lambda i, p: brightness(i, p) + 0.1 * torch.arange(len(i))),
         "must not depend on the place in the batch",
     ),
-    "the_same_input_has_the_same_score": (spec(Forgetful()), "switch dropout off"),
-    "any_text_is_scored": (spec(chokes_on_unicode), "UnicodeEncodeError"),
-    "images_are_left_as_they_were": (spec(spoils), "work on a copy"),
+    "the_same_input_gives_the_same_reward": (spec(Forgetful()), "switch dropout off"),
+    "any_text_is_rewarded": (spec(chokes_on_unicode), "UnicodeEncodeError"),
+    "images_are_not_changed": (spec(spoils), "work on a copy"),
     "gradients_are_as_declared": (spec(lambda i, p: brightness(i, p).detach()), "declare `differentiable=False`"),
-    "no_gradient_where_none_is_asked": (spec(Frozen()), ".requires_grad_(False)"),
+    "no_gradient_by_default": (spec(Frozen()), ".requires_grad_(False)"),
 }
-# A reward that draws at random differs in any company and order, too.
-ALSO = {"the_same_input_has_the_same_score": {"rows_are_independent", "order_does_not_matter"}}
+# A random reward also differs among other images and in another order.
+ALSO = {"the_same_input_gives_the_same_reward": {"rows_are_independent", "order_does_not_matter"}}
 
 
 def test_a_sound_reward_passes() -> None:
@@ -150,9 +150,9 @@ def test_a_broken_reward_fails_the_check_of_its_rule_only(name: str) -> None:
     assert set(found) - ALSO.get(name, set()) == {name}
 
 
-def test_scores_on_another_device_are_caught() -> None:
+def test_rewards_on_another_device_are_caught() -> None:
     found = failing(spec(lambda i, p: brightness(i, p).to("meta")))
-    assert "meta" in found["scores_stay_on_the_device"]
+    assert "meta" in found["rewards_stay_on_the_device"]
 
 
 def test_an_undeclared_gradient_is_caught() -> None:
@@ -161,5 +161,5 @@ def test_an_undeclared_gradient_is_caught() -> None:
     assert "declare `differentiable=True`" in found["gradients_are_as_declared"]
 
 
-def test_every_check_is_tried() -> None:
-    assert {name_of(check) for check in REWARD_CHECKS} == {*BROKEN, "scores_stay_on_the_device"}
+def test_every_check_is_tested() -> None:
+    assert {name_of(check) for check in REWARD_CHECKS} == {*BROKEN, "rewards_stay_on_the_device"}

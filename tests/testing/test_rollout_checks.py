@@ -13,7 +13,8 @@ from attrs import evolve
 from torch import Tensor
 
 from dagsdk import builtin
-from dagsdk.objectives.protocol import Signals, Trajectories
+from dagsdk.objectives.protocol import Signals
+from dagsdk.objectives.trajectories import Trajectories
 from dagsdk.rollouts.protocol import RolloutPlan
 from dagsdk.specs import NoOptions, RolloutSpec
 from dagsdk.testing.check import name_of, outcomes
@@ -22,7 +23,7 @@ from dagsdk.testing.rollout_checks import ROLLOUT_CHECKS, RolloutCase
 
 @attrs.frozen
 class Options:
-    """share: of the trajectories that are kept."""
+    """share: share of the trajectories that are kept."""
 
     share: float = 1.0
 
@@ -35,10 +36,10 @@ class Better:
         return RolloutPlan(images_per_prompt=2, branches=3, branch_step=start, window=(start, num_steps))
 
     def select(self, trajectories: Trajectories, signals: Signals) -> Tensor:
-        kept = torch.zeros_like(trajectories.scores, dtype=torch.bool)
+        kept = torch.zeros_like(trajectories.rewards, dtype=torch.bool)
         for number in trajectories.group.unique():
-            scores = torch.where(trajectories.group == number, trajectories.scores, torch.nan)
-            kept |= (scores == scores[~scores.isnan()].max()) | (scores == scores[~scores.isnan()].min())
+            rewards = torch.where(trajectories.group == number, trajectories.rewards, torch.nan)
+            kept |= (rewards == rewards[~rewards.isnan()].max()) | (rewards == rewards[~rewards.isnan()].min())
         return kept
 
 
@@ -53,7 +54,7 @@ def spec(rollout: Any = Better, **changes: Any) -> RolloutSpec[Any]:
 
 
 def failing(tried: RolloutSpec[Any], **case: Any) -> dict[str, str]:
-    found = outcomes(ROLLOUT_CHECKS, RolloutCase(spec=tried, **case), {})
+    found = outcomes(ROLLOUT_CHECKS, RolloutCase(spec=tried, **case), {}, strict=True)
     return {outcome.check: outcome.message for outcome in found if outcome.status == "failed"}
 
 
@@ -82,7 +83,7 @@ class Planless:
 
 
 class Walking(Better):
-    """Trains one step more in every epoch that it has planned."""
+    """Trains one step more with every epoch that it plans."""
 
     planned = 0
 
@@ -98,13 +99,13 @@ class Remembering(Better):
         self.best: dict[int, float] = {}
 
     def select(self, trajectories: Trajectories, signals: Signals) -> Tensor:
-        self.best[trajectories.epoch] = float(trajectories.scores.max())
-        better = trajectories.scores > 0.5 * self.best.get(trajectories.epoch - 1, -torch.inf)
+        self.best[trajectories.epoch] = float(trajectories.rewards.max())
+        better = trajectories.rewards > 0.5 * self.best.get(trajectories.epoch - 1, -torch.inf)
         return better if better.any() else torch.ones_like(better)
 
 
-def spoils_scores(selected: Tensor, trajectories: Trajectories, signals: Signals) -> Tensor:
-    trajectories.scores.clamp_(-0.5, 0.5)
+def spoils_rewards(selected: Tensor, trajectories: Trajectories, signals: Signals) -> Tensor:
+    trajectories.rewards.clamp_(-0.5, 0.5)
     return selected
 
 
@@ -121,33 +122,34 @@ def first_of_the_good(selected: Tensor, trajectories: Trajectories, signals: Sig
 
 
 def random(selected: Tensor, trajectories: Trajectories, signals: Signals) -> Tensor:
-    return selected & (torch.rand(len(selected)) < 0.5)
+    kept = selected & (torch.rand(len(selected)) < 0.5)
+    return kept if kept.any() else selected
 
 
 @attrs.define
 class Changeable:
-    """share: of the trajectories that are kept."""
+    """share: share of the trajectories that are kept."""
 
     share: float = 1.0
 
 
 @attrs.frozen
 class Undocumented:
-    """Nothing is said of the option."""
+    """The option is not mentioned."""
 
     share: float = 1.0
 
 
 @attrs.frozen
 class Untyped:
-    """share: of the trajectories that are kept."""
+    """share: share of the trajectories that are kept."""
 
     share: Any = 1.0
 
 
 @attrs.frozen
 class Doubling:
-    """share: of the trajectories that are kept."""
+    """share: share of the trajectories that are kept."""
 
     share: float = attrs.field(default=1.0, converter=lambda value: 2 * value)
 
@@ -160,12 +162,12 @@ def downloads(options, context):
 
 BROKEN: dict[str, tuple[RolloutSpec[Any], str]] = {
     "options_are_frozen": (spec(options=Changeable), "decorate the class with `@attrs.frozen`"),
-    "options_have_types": (spec(options=Untyped), "options share of Untyped take anything"),
+    "options_have_types": (spec(options=Untyped), "options share of Untyped accept any value"),
     "options_survive_a_run_file": (spec(options=Doubling), "read back"),
     "options_are_documented": (spec(options=Undocumented), "options share have no line"),
     "works_offline": (spec(build=downloads), "localhost"),
     "it_is_a_rollout": (spec(Planless), "Planless, which is no rollout"),
-    "plans_are_possible": (
+    "plans_are_valid": (
         planning(lambda plan, epoch, steps: evolve(plan, window=list(plan.window))),
         "window must be (first, end)",
     ),
@@ -173,23 +175,23 @@ BROKEN: dict[str, tuple[RolloutSpec[Any], str]] = {
         planning(lambda plan, epoch, steps: evolve(plan, window=(max(1, plan.window[0]), steps))),
         "trains steps [0] of 2 in none of 50 epochs",
     ),
-    "epochs_stand_alone": (spec(Walking), "work the plan out from its arguments"),
-    "one_choice_a_trajectory": (selecting(lambda selected, t, s: selected.float()), "torch.float32"),
+    "resuming_gives_the_same": (spec(Walking), "work the plan out from its arguments"),
+    "one_choice_per_trajectory": (selecting(lambda selected, t, s: selected.float()), "torch.float32"),
     "something_is_selected": (selecting(lambda selected, t, s: torch.zeros_like(selected)), "selected none of 24"),
-    "equal_scores_are_survived": (selecting(first_of_the_good), "select raised IndexError: nothing is good"),
-    "the_same_input_has_the_same_selection": (selecting(random), "draw from a generator made anew"),
+    "equal_rewards_are_handled": (selecting(first_of_the_good), "select raised IndexError: nothing is good"),
+    "the_same_input_gives_the_same_selection": (selecting(random), "draw from a generator made anew"),
     "order_of_prompts_does_not_matter": (
         selecting(lambda selected, t, s: selected & (t.group < 2)),
         "when the prompts came in reverse",
     ),
-    "trajectories_are_left_as_they_were": (selecting(spoils_scores), "select changed scores"),
+    "trajectories_are_not_changed": (selecting(spoils_rewards), "select changed rewards"),
 }
 NEED_A_PLAN = {name_of(check) for check in ROLLOUT_CHECKS[6:]}
 ALSO = {
-    # Without a plan there is nothing to sample, nor to select from.
+    # Without a plan there is nothing to sample or select from.
     "it_is_a_rollout": NEED_A_PLAN,
-    # What is drawn at random differs in any order and after any epochs, too.
-    "the_same_input_has_the_same_selection": {"order_of_prompts_does_not_matter", "epochs_stand_alone"},
+    # A random selection also differs in another order and after a resume.
+    "the_same_input_gives_the_same_selection": {"order_of_prompts_does_not_matter", "resuming_gives_the_same"},
 }
 
 
@@ -215,20 +217,20 @@ def test_a_broken_rollout_fails_the_check_of_its_rule_only(name: str) -> None:
 
 
 FURTHER: list[tuple[str, RolloutSpec[Any], str]] = [
-    ("plans_are_possible", planning(lambda plan, e, n: {"window": plan.window}), "must return a `RolloutPlan`"),
-    ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, window=(0.0, n))), "window[0] is a float"),
-    ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, window=(0, n + 1))), "of 0..1"),
-    ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, window=(1, 1))), "at least one step"),
-    ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, branch_step=n)), "branch_step must be in 0..1"),
-    ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, branches=0)), "branches must be at least 1"),
-    ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, branches=True)), "branches is a bool"),
-    ("plans_are_possible", planning(lambda plan, e, n: evolve(plan, images_per_prompt=0)), "at least 1"),
-    ("epochs_stand_alone", spec(Remembering), "select by what is given"),
-    ("one_choice_a_trajectory", selecting(lambda selected, t, s: selected.to("meta")), "on meta"),
-    ("one_choice_a_trajectory", selecting(lambda selected, t, s: selected.nonzero()), "torch.int64"),
-    ("one_choice_a_trajectory", selecting(lambda selected, t, s: selected.tolist()), "select returned list"),
-    ("equal_scores_are_survived", selecting(lambda selected, t, s: selected[s.values != 0]), "one choice each"),
-    ("trajectories_are_left_as_they_were", selecting(spoils_signals), "select changed values"),
+    ("plans_are_valid", planning(lambda plan, e, n: {"window": plan.window}), "must return a `RolloutPlan`"),
+    ("plans_are_valid", planning(lambda plan, e, n: evolve(plan, window=(0.0, n))), "window[0] is a float"),
+    ("plans_are_valid", planning(lambda plan, e, n: evolve(plan, window=(0, n + 1))), "of 0..1"),
+    ("plans_are_valid", planning(lambda plan, e, n: evolve(plan, window=(1, 1))), "at least one step"),
+    ("plans_are_valid", planning(lambda plan, e, n: evolve(plan, branch_step=n)), "branch_step must be in 0..1"),
+    ("plans_are_valid", planning(lambda plan, e, n: evolve(plan, branches=0)), "branches must be at least 1"),
+    ("plans_are_valid", planning(lambda plan, e, n: evolve(plan, branches=True)), "branches is a bool"),
+    ("plans_are_valid", planning(lambda plan, e, n: evolve(plan, images_per_prompt=0)), "at least 1"),
+    ("resuming_gives_the_same", spec(Remembering), "select by what is given"),
+    ("one_choice_per_trajectory", selecting(lambda selected, t, s: selected.to("meta")), "on meta"),
+    ("one_choice_per_trajectory", selecting(lambda selected, t, s: selected.nonzero()), "torch.int64"),
+    ("one_choice_per_trajectory", selecting(lambda selected, t, s: selected.tolist()), "select returned list"),
+    ("equal_rewards_are_handled", selecting(lambda selected, t, s: selected[s.values != 0]), "one choice each"),
+    ("trajectories_are_not_changed", selecting(spoils_signals), "select changed values"),
 ]
 
 
@@ -237,5 +239,5 @@ def test_further_ways_to_break_a_rule(name: str, tried: RolloutSpec[Any], messag
     assert message in failing(tried)[name]
 
 
-def test_every_check_is_tried() -> None:
+def test_every_check_is_tested() -> None:
     assert {name_of(check) for check in ROLLOUT_CHECKS} == set(BROKEN)

@@ -1,4 +1,4 @@
-"""One epoch of trajectory balance on a wide vector model; as a program, it tells the most memory that it took, in MB.
+"""One epoch of trajectory balance on a wide vector model; as a program, it prints the most memory that it took, in MB.
 
 python memory_of_run.py FOLDER STEPS MICRO_BATCH
 """
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from small_runs import registry_with_rewards, structured, tables, without_pictures
 
-from dagsdk.engine.trainer import Trainer
+from dagsdk.run.trainer import Trainer
 
 TRAJECTORIES = 384
 
@@ -45,8 +45,8 @@ def main(folder: str, steps: str, micro_batch: str) -> None:
         },
     }
     run = tables(registry, "tb", "independent", "vector", sections)
-    (figures,) = Trainer(structured(registry, run, Path(folder) / "run"), registry)
-    assert figures["transitions"] == TRAJECTORIES * int(steps)
+    (metrics,) = Trainer(structured(registry, run, Path(folder) / "run"), registry)
+    assert metrics["transitions"] == TRAJECTORIES * int(steps)
     print(peak())
 
 

@@ -1,4 +1,4 @@
-"""Any objective with any rollout on either family runs, or is refused when the run file is read, with the reason.
+"""Any objective with any rollout on either model runs, or is refused when the run file is read, with the reason.
 
 The table is made of what is installed: a new plugin's objective or rollout is walked without a change here, unless some
 of it is refused, which REFUSED then has to say.
@@ -14,9 +14,9 @@ import pytest
 import torch
 from small_runs import Tables, registry_with_rewards, structured, tables, without_pictures
 
-from dagsdk.engine.trainer import Trainer
 from dagsdk.errors import ConfigError
 from dagsdk.registry import Registry, load_registry
+from dagsdk.run.trainer import Trainer
 
 INSTALLED = load_registry()
 OBJECTIVES = INSTALLED.names("objectives")
@@ -41,6 +41,11 @@ CHANGES: dict[str, dict[str, Any]] = {
         "forward_looking": {"every": 2},
         "train": {"mixed_precision": "bf16", "transitions": 7, "micro_batch": 3, "passes": 2, "ema": 0.5},
     },
+    "forward process": {
+        "model": {"train": "full"},
+        "rollout": {"eta": 0.0, "last_step": "drop"},
+        "train": {"denoisings": 3, "mixed_precision": "bf16", "micro_batch": 3, "passes": 2, "ema": 0.5},
+    },
     "blunt reward": {"rewards": [{"name": "blunt"}]},
     "one image": {"train": {"trajectories": 2, "updates": 1}},
     "not divided": {"train": {"trajectories": 3}},
@@ -49,18 +54,37 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 """What is put over the smallest run."""
 
-COMPARES = {"grpo", "tb", "relative-tb"}
-ON_POLICY = {"dag-kl", "ddpo", "grpo"}
+COMPARES = {"grpo", "tb", "relative-tb", "rwr"}
+ON_POLICY = {"dag-kl", "ddpo", "grpo", "rwr"}
 DIFFERENTIATES = {"nabla-db"}
+FORWARD = {"rwr"}
+ON_PATHS = set(OBJECTIVES) - FORWARD
+WHOLE_PATHS = {"independent"}
+"""Rollouts that train every step."""
 
-REFUSED: dict[str, tuple[set[str], str]] = {
-    "replay": (ON_POLICY, "replay.trajectories: 3 is not possible with objective {!r}"),
-    "blunt reward": (DIFFERENTIATES, "objective {!r} needs REWARD_GRADIENT; reward 'blunt' is not differentiable"),
-    "one image": (COMPARES, "objective {!r} needs GROUPS"),
-    "not divided": (set(OBJECTIVES), "train.trajectories: 3 cannot be divided into prompts of 2 images"),
-    "one image, normalised": (set(OBJECTIVES), 'rewards[0].normalise: "prompt" compares the images of a prompt'),
+REFUSED: dict[str, list[tuple[set[str], str]]] = {
+    "learned variance": [(FORWARD, 'rollout.variance: "learned" is trained through the density of transitions')],
+    "replay": [(ON_POLICY, "replay.trajectories: 3 is not possible with objective {!r}")],
+    "last step dropped": [(FORWARD, "train.strata: 1 chooses among the steps of trajectories; objective {!r}")],
+    "whole network": [(FORWARD, "train.transitions: 7 chooses among the steps of trajectories; objective {!r}")],
+    "forward process": [(ON_PATHS, "rollout.eta: 0 is deterministic sampling, whose transitions have no density")],
+    "blunt reward": [(DIFFERENTIATES, "objective {!r} needs REWARD_GRADIENT; reward 'blunt' is not differentiable")],
+    "one image": [(COMPARES, "objective {!r} with these options compares the images of a prompt")],
+    "not divided": [(set(OBJECTIVES), "train.trajectories: 3 is not a multiple of 2, the images that rollout")],
+    "one image, normalised": [
+        (set(OBJECTIVES), 'rewards[0].normalise: "prompt" compares the images of a prompt'),
+        (COMPARES, "objective {!r} with these options compares the images of a prompt"),
+    ],
 }
 """Change to the objectives that it is refused for, and the reason, which names them."""
+
+
+def reasons(objective: str, rollout: str, change: str) -> list[str]:
+    """Why this run is refused; none for a run that works."""
+    found = [reason.format(objective) for refused, reason in REFUSED.get(change, []) if objective in refused]
+    if objective in FORWARD and rollout not in WHOLE_PATHS:
+        found.append(f"rollout.name: rollout {rollout!r} trains steps")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -81,34 +105,32 @@ def run_file(registry: Registry, objective: str, rollout: str, model: str, chang
 
 
 def weights(run: Trainer) -> dict[str, list[torch.Tensor]]:
-    return {name: [p.detach().clone() for p in own] for name, own in run.updater.parameters.items()}
+    return {name: [p.detach().clone() for p in own] for name, own in run.engine.updater.parameters.items()}
 
 
 def walked(registry: Registry, folder: Path, objective: str, rollout: str, model: str, change: str) -> None:
     run_tables = run_file(registry, objective, rollout, model, change)
-    refused, reason = REFUSED.get(change, (set(), ""))
-    if objective in refused:
+    if refused := reasons(objective, rollout, change):
         with pytest.raises(ConfigError) as error:
             structured(registry, run_tables, folder / "run")
-        assert reason.format(objective) in str(error.value)
-        others = objective in COMPARES and change == "one image, normalised"
-        assert len(error.value.problems) == 1 + others
+        assert [reason for reason in refused if reason not in str(error.value)] == []
+        assert len(error.value.problems) == len(refused)
         return
     # From here on nothing may be refused any more.
     run = Trainer(structured(registry, run_tables, folder / "run"), registry)
     before = weights(run)
-    (figures,) = list(run)
-    assert all(math.isfinite(value) for value in figures.values())
-    assert figures["transitions"] > 0
+    (metrics,) = list(run)
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert metrics["transitions"] > 0
     for name, own in weights(run).items():  # there is no weight decay, so that a gradient was what moved them
-        assert f"grad_norm/{name}" in figures
+        assert f"grad_norm/{name}" in metrics
         assert any(not torch.equal(a, b) for a, b in zip(before[name], own, strict=True))
     assert ("noise" in before) == (change == "learned variance")
-    assert ("replayed/mean" in figures) == (change == "replay")
+    assert ("replayed/mean" in metrics) == (change == "replay")
     if change == "replay":
         # one window for all, and nothing that is replayed is left out
-        steps = figures["transitions"] // (figures["kept"] + 3)
-        assert figures["transitions"] == steps * (figures["kept"] + 3)
+        steps = metrics["transitions"] // (metrics["kept"] + 3)
+        assert metrics["transitions"] == steps * (metrics["kept"] + 3)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -130,11 +152,13 @@ def test_on_images_with_replay(registry: Registry, tmp_path: Path, objective: st
 
 
 def test_the_table_has_what_this_repository_ships() -> None:
-    assert {"dag-db", "dag-kl", "ddpo", "grpo", "tb", "relative-tb", "subtb", "nabla-db"} <= set(OBJECTIVES)
+    shipped = {"dag-db", "dag-kl", "ddpo", "grpo", "tb", "relative-tb", "subtb", "nabla-db", "rwr"}
+    assert shipped <= set(OBJECTIVES)
+    assert {name for name in shipped if INSTALLED.get("objectives", name).batches == "denoisings"} == FORWARD
     assert {"independent", "b2"} <= set(ROLLOUTS)
 
 
-def test_every_reason_is_told_at_once(registry: Registry, tmp_path: Path) -> None:
+def test_all_reasons_come_at_once(registry: Registry, tmp_path: Path) -> None:
     run = run_file(registry, "grpo", "independent", "vector", "one image, normalised")
     with pytest.raises(ConfigError) as error:
         structured(registry, {**run, "replay": {"trajectories": 1}}, tmp_path / "run")

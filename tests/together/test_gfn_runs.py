@@ -29,7 +29,7 @@ name = "{objective}"
 steps = 4
 guidance_scale = {guidance}
 images_per_prompt = {images}
-[flow]
+[state_flow]
 widths = [8, 8]
 [train]
 epochs = 2
@@ -118,12 +118,12 @@ def test_a_resumed_run_ends_in_the_same_bits(run_file, tmp_path: Path, objective
 
 
 @WHOLE
-def test_one_image_a_prompt_is_refused_unless_the_epoch_is_compared(
+def test_one_image_per_prompt_is_refused_unless_the_epoch_is_compared(
     run_file, tmp_path: Path, capsys, objective: str
 ) -> None:
     arguments = run_file(objective, "vector", images=1)
     assert main(["train", *arguments]) == 1
-    told = capsys.readouterr().err
-    assert f"objective.name: objective '{objective}' needs GROUPS" in told
-    assert "set rollout.images_per_prompt >= 2" in told and not (tmp_path / "run").exists()
+    shown = capsys.readouterr().err
+    assert f"objective.name: objective '{objective}' with these options compares the images of a prompt" in shown
+    assert "set rollout.images_per_prompt >= 2" in shown and not (tmp_path / "run").exists()
     assert main(["train", *arguments, "--set", 'objective.group="epoch"']) == 0

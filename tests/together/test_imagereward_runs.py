@@ -31,7 +31,7 @@ beta = 10.0
 [rollout]
 steps = 4
 guidance_scale = 3.0
-[flow]
+[state_flow]
 widths = [16, 32]
 [train]
 epochs = 2

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from dagsdk.cli.main import main
 from dagsdk.config.files import load_run, local_plugins, structure_run
-from dagsdk.engine.trainer import Trainer
 from dagsdk.registry import load_registry
+from dagsdk.run.trainer import Trainer
 
 RUN = """
 output = "{output}"
@@ -33,7 +33,7 @@ regulariser = 1.0
 [rollout]
 steps = 5
 guidance_scale = {guidance}
-[residual]
+[flow_gradient]
 widths = [16, 32]
 [train]
 epochs = {epochs}
@@ -42,7 +42,7 @@ updates = 1
 strata = 3
 decay = "linear"
 learning_rate = 1e-2
-flow_learning_rate = 1e-2
+auxiliary_learning_rate = 1e-2
 [evaluate]
 samples = 8
 [checkpoint]
@@ -64,9 +64,9 @@ def centred(points, prompts):
 
 @hookimpl
 def dagsdk_rewards():
-    for score in (redness, centred):
+    for reward in (redness, centred):
         yield RewardSpec(
-            name=score.__name__, summary="A smooth one", build=lambda o, c, score=score: score, differentiable=True
+            name=reward.__name__, summary="A smooth one", build=lambda o, c, reward=reward: reward, differentiable=True
         )
 """
 
@@ -87,30 +87,30 @@ def lines(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("given", [IMAGES, POINTS], ids=["shapes", "vector"])
-def test_it_trains_policy_and_residual(tmp_path: Path, given: dict[str, object]) -> None:
+def test_it_trains_policy_and_flow_gradient(tmp_path: Path, given: dict[str, object]) -> None:
     assert main(["train", str(written(tmp_path, **given))]) == 0
     for line in lines(tmp_path / "run"):
         assert line["transitions"] == 8 * 4  # the last step, and one of each of three parts
         assert line["beta"] == given["beta"]
-        assert all(line[f"grad_norm/{name}"] > 0 for name in ("policy", "residual"))
+        assert all(line[f"grad_norm/{name}"] > 0 for name in ("policy", "flow_gradient"))
         assert all(line[name] > 0 for name in ("forward", "reverse", "pull"))
         total = sum(line[name] for name in ("forward", "reverse", "terminal", "regulariser"))
         assert line["loss"] == pytest.approx(total, rel=1e-4)
     first, last = lines(tmp_path / "run")
-    # before the first step the policy is the reference, and nothing is left of the flow
+    # before the first step the policy is the reference, and the flow gradient is 0
     assert first["moved"] == first["terminal"] == 0 < min(last["moved"], last["terminal"])
-    residual = load_file(tmp_path / "run" / "checkpoints" / "epoch-0002" / "residual.safetensors")
-    assert any(tensor.abs().max() > 0 for tensor in residual.values())
+    trained = load_file(tmp_path / "run" / "checkpoints" / "epoch-0002" / "flow_gradient.safetensors")
+    assert any(tensor.abs().max() > 0 for tensor in trained.values())
 
 
 def test_it_trains_on_images_that_were_found_before(tmp_path: Path) -> None:
-    """Off its own policy; and without a reverse loss no residual network is trained."""
+    """Off its own policy; and without a reverse loss no flow gradient is trained."""
     file = written(tmp_path, more="reverse = 0.0\n[replay]\ntrajectories = 4", **POINTS)
     assert main(["train", str(file)]) == 0
     for line in lines(tmp_path / "run"):
         assert line["transitions"] == 12 * 4 and line["grad_norm/policy"] > 0
-        assert not {"reverse", "terminal", "grad_norm/residual"} & line.keys()
-    assert not (tmp_path / "run" / "checkpoints" / "epoch-0002" / "residual.safetensors").exists()
+        assert not {"reverse", "terminal", "grad_norm/flow_gradient"} & line.keys()
+    assert not (tmp_path / "run" / "checkpoints" / "epoch-0002" / "flow_gradient.safetensors").exists()
 
 
 def test_a_reward_without_a_gradient_is_refused_when_the_run_file_is_read(tmp_path: Path, capsys) -> None:
@@ -135,14 +135,15 @@ def bits(folder: Path, name: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("forgets", [False, True])
 def test_stopped_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, forgets: bool) -> None:
-    """With the residual network, whose loss would be seen."""
+    """With the flow gradient, whose loss would be seen."""
     list(trainer(tmp_path, "straight"))
     stopped = iter(trainer(tmp_path, "stopped"))
     next(stopped), next(stopped)
     stopped.close()
     again = trainer(tmp_path, "stopped", resume=True)
     if forgets:
-        again.networks["residual"].load_state_dict(trainer(tmp_path, "new").networks["residual"].state_dict())
+        new = trainer(tmp_path, "new").engine.updater.networks["flow_gradient"]
+        again.engine.updater.networks["flow_gradient"].load_state_dict(new.state_dict())
     assert [line["epoch"] for line in again] == [3]
-    for name in ("trained", "residual"):
+    for name in ("trained", "flow_gradient"):
         assert (bits(tmp_path / "stopped", name) == bits(tmp_path / "straight", name)) is not forgets

@@ -10,10 +10,10 @@ import pytest
 import torch
 from small_runs import registry_with_rewards, structured, tables, without_pictures
 
-from dagsdk.engine.trainer import Trainer
+from dagsdk.run.trainer import Trainer
 
 T, FIRST, LAST, STAGES = 20, 14, 20, 100
-"""The paper's figures (arXiv 2503.11240): b2 trains the last 14 of 20 steps at first, and all in the end."""
+"""The paper's numbers (arXiv 2503.11240): b2 trains the last 14 of 20 steps at first, and all in the end."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,17 +35,18 @@ def trainer(folder: Path, rollout: dict[str, Any], guidance: float = 1.0, trajec
 
 
 def counted(run: Trainer, stage: int) -> tuple[Counter[str], dict[str, Any]]:
-    """Rows through the network in an epoch that is this stage, and the epoch's figures."""
+    """Rows through the network in an epoch that is this stage, and the epoch's metrics."""
     rows: Counter[str] = Counter()
 
     def count(module: Any, given: tuple[torch.Tensor, ...]) -> None:
         rows["update" if torch.is_grad_enabled() else "sampling"] += len(given[0])
 
     run.epoch = stage
-    hook = run.components.family.network.register_forward_pre_hook(count)
-    figures = run._train_epoch()
+    hook = run.components.model.network.register_forward_pre_hook(count)
+    with run.engine.trained.training():
+        metrics = run._train_epoch()
     hook.remove()
-    return rows, figures
+    return rows, metrics
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
@@ -56,23 +57,22 @@ def test_branches_share_the_calls_before_they_part(
     images, branches = 20, 5
     passes = 1 if guidance == 1 else 2  # with and without the prompt
     b2 = trainer(tmp_path, {"name": "b2", "first": FIRST, "last": LAST, "branches": branches}, guidance)
-    rows, figures = counted(b2, stage)
+    rows, metrics = counted(b2, stage)
     assert rows["sampling"] == passes * (images // branches * branch_step + images * (T - branch_step))
-    assert rows["update"] == passes * figures["transitions"] == passes * figures["kept"] * (T - branch_step)
+    assert rows["update"] == passes * metrics["transitions"] == passes * metrics["kept"] * (T - branch_step)
 
     alone = trainer(tmp_path, {"name": "independent", "images_per_prompt": branches}, guidance)
-    rows_alone, figures_alone = counted(alone, stage)
+    rows_alone, metrics_alone = counted(alone, stage)
     assert rows_alone["sampling"] == passes * images * T
     assert rows_alone["sampling"] - rows["sampling"] == passes * branch_step * (images - images // branches)
-    assert figures_alone["transitions"] == images * T
+    assert metrics_alone["transitions"] == images * T
 
 
 @pytest.mark.parametrize("stage", [0, 15])
 def test_branches_are_equal_to_the_bit_before_they_part_and_differ_after(tmp_path: Path, stage: int) -> None:
     run = trainer(tmp_path, {"name": "b2", "first": FIRST, "last": LAST, "branches": 5, "images_per_prompt": 2})
     plan = run.components.rollout.plan(stage, STAGES, T)
-    _, prompts, seeds, _ = run._draw(plan)
-    sampled = run.sampler.sample(prompts, seeds, plan)
+    sampled = run.engine.sampler.sample(run.engine.prompts.draw(plan, stage), plan)
     parted = plan.branch_step
     assert parted == plan.window[0] > 0
     siblings = sampled.states.unflatten(0, (-1, 5))

@@ -23,7 +23,7 @@ beta = 10.0
 [rollout]
 steps = 4
 guidance_scale = 3.0
-[flow]
+[state_flow]
 widths = [16, 32]
 [train]
 epochs = 2
@@ -64,7 +64,7 @@ def test_two_sets_are_mixed_and_a_third_evaluates(folder: Path, objective: str) 
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
-def test_a_mistake_in_a_file_is_told_before_anything_is_written(folder: Path, capsys) -> None:
+def test_a_mistake_in_a_file_is_reported_before_anything_is_written(folder: Path, capsys) -> None:
     with (folder / "captions.jsonl").open("a") as file:
         file.write('\n{"caption": ')
     assert main(["train", written(folder, MIXED.format(folder=folder))]) == 1

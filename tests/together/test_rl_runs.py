@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from dagsdk.cli.main import main
 from dagsdk.config.files import structure_run
-from dagsdk.engine.trainer import Trainer
 from dagsdk.registry import load_registry
+from dagsdk.run.trainer import Trainer
 
 RUN = """
 output = "{output}"
@@ -30,7 +30,7 @@ name = "jpeg-compressibility"
 steps = 4
 guidance_scale = 3.0
 {rollout}
-[flow]
+[state_flow]
 widths = [16, 32]
 [train]
 epochs = {epochs}
@@ -52,7 +52,7 @@ def written(folder: Path, objective: str, rollout: str = "", **given: Any) -> st
 
 
 def trained(folder: Path, *given: Any, **more: Any) -> list[dict[str, Any]]:
-    """The figures of a run from the command line."""
+    """The metrics of a run from the command line."""
     file = folder / "run.toml"
     file.write_text(written(folder, *given, **more))
     assert main(["train", str(file)]) == 0
@@ -65,16 +65,16 @@ def trained(folder: Path, *given: Any, **more: Any) -> list[dict[str, Any]]:
 def test_ddpo_trains(tmp_path: Path, variant: str) -> None:
     lines = trained(tmp_path, f'name = "ddpo"\nvariant = "{variant}"')
     assert all(line["grad_norm/policy"] > 0 and line["transitions"] == 32 for line in lines)
-    assert all(line["tracked"] == 0 for line in lines)  # no prompt has sixteen scores yet
+    assert all(line["tracked"] == 0 for line in lines)  # no prompt has sixteen rewards yet
     assert all(("ratio_gap" in line) == (variant == "clip") for line in lines)
 
 
 @pytest.mark.parametrize("kl", ["x", "output"])
 def test_grpo_trains_near_the_reference(tmp_path: Path, kl: str) -> None:
     lines = trained(tmp_path, f'name = "grpo"\nkl_weight = 0.1\nkl = "{kl}"', "images_per_prompt = 4")
-    figure = "reference_kl" if kl == "x" else "reference_gap"
+    distance = "reference_kl" if kl == "x" else "reference_gap"
     assert all(line["zero_std_groups"] == 0 and line["grad_norm/policy"] > 0 for line in lines)
-    assert all(line[figure] > 0 for line in lines[1:])
+    assert all(line[distance] > 0 for line in lines[1:])
 
 
 def test_grpo_without_groups_is_one_clear_error(tmp_path: Path, capsys) -> None:
@@ -129,19 +129,19 @@ def test_stopped_and_resumed_it_ends_in_the_same_bits(tmp_path: Path, part: str,
     next(stopped), next(stopped)
     stopped.close()
     again = run(tmp_path / "stopped", *given, resume=True)
-    assert getattr(again.components, part).state_dict()["scores"].keys() == {"a red circle", "a blue star"}
+    assert getattr(again.components, part).state_dict()["rewards"].keys() == {"a red circle", "a blue star"}
     assert [line["epoch"] for line in again] == [3]
     assert weights(tmp_path / "stopped", 3) == weights(tmp_path / "straight", 3)
     assert weights(tmp_path / "straight", 2) != weights(tmp_path / "straight", 3)
 
 
 def test_the_history_is_what_makes_it_so(tmp_path: Path) -> None:
-    """Had a resumed run forgotten the scores, it would end elsewhere."""
+    """Had a resumed run forgotten the rewards, it would end elsewhere."""
     list(run(tmp_path / "straight", HISTORY))
     stopped = iter(run(tmp_path / "stopped", HISTORY))
     next(stopped), next(stopped)
     stopped.close()
     again = run(tmp_path / "stopped", HISTORY, resume=True)
-    again.components.objective.load_state_dict({"scores": {}})
+    again.components.objective.load_state_dict({"rewards": {}})
     list(again)
     assert weights(tmp_path / "stopped", 3) != weights(tmp_path / "straight", 3)

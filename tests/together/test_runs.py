@@ -31,7 +31,7 @@ beta = 10.0
 [rollout]
 steps = 4
 guidance_scale = 3.0
-[flow]
+[state_flow]
 widths = [16, 32]
 [train]
 epochs = 2
@@ -104,7 +104,7 @@ def test_a_prompt_set_can_be_sampled_and_measured(run_file, tmp_path: Path, caps
     assert "match" in shown
 
 
-def test_resume_goes_on_and_a_finished_run_says_so(run_file, tmp_path: Path, capsys) -> None:
+def test_a_finished_run_has_nothing_to_resume(run_file, tmp_path: Path, capsys) -> None:
     file = str(run_file())
     assert main(["train", file]) == 0
     assert main(["train", file]) == 1
@@ -143,8 +143,7 @@ def test_all_mistakes_come_at_once(run_file, capsys) -> None:
 
 
 PLUGIN = """
-from dagsdk import ObjectiveSpec, PromptSpec, RewardSpec, hookimpl
-from dagsdk.objectives.protocol import Needs
+from dagsdk import Needs, ObjectiveSpec, PromptSpec, RewardSpec, hookimpl
 
 
 def no_prompts(options, context):
@@ -158,7 +157,7 @@ def flaky(options, context):
         nonlocal calls
         calls += 1
         if calls > {good}:
-            raise ConnectionError("the scorer is down")
+            raise ConnectionError("the rewarder is down")
         return images.mean((1, 2, 3))
 
     return reward
@@ -176,7 +175,7 @@ def dagsdk_rewards():
 
 @hookimpl
 def dagsdk_objectives():
-    spec = ObjectiveSpec(name="needy", summary="Needs gradients", build=None or no_prompts,
+    spec = ObjectiveSpec(name="needy", summary="Needs gradients", build=no_prompts,
                          needs=frozenset({{Needs.REWARD_GRADIENT}}))
     return [spec]
 """
@@ -204,19 +203,19 @@ def test_an_empty_prompt_set(run_file, local_plugin, tmp_path: Path, capsys) -> 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_reward_that_fails_in_epoch_three_leaves_a_run_that_goes_on(
+def test_a_reward_that_fails_in_epoch_three_leaves_a_run_to_resume(
     run_file, local_plugin, tmp_path: Path, capsys
 ) -> None:
-    # calls: 1 for the base model, 1 an epoch for scores, 1 more once β rises; the third epoch has the fifth
+    # calls: 1 for the base model, 1 an epoch for rewards, 1 more once β rises; the third epoch has the fifth
     arguments = ["--set", 'rewards=[{name="flaky"}]', "--set", "train.epochs=4", "--set", "checkpoint.every=1"]
     assert main(["train", str(run_file()), *local_plugin(good=5), *arguments]) == 1
     shown = capsys.readouterr().err
-    assert "reward 'flaky' raised ConnectionError: the scorer is down" in shown
+    assert "reward 'flaky' raised ConnectionError: the rewarder is down" in shown
     assert "epoch-0002 is good" in shown and "--resume" in shown and "Traceback" not in shown
     (tmp_path / "mine.py").write_text(PLUGIN.format(good=10**9))
     assert main(["train", str(run_file()), *local_plugin(), *arguments, "--resume"]) == 0
     shown = capsys.readouterr().out
-    assert "going on after epoch 2" in shown and "epoch 4/4" in shown
+    assert "after epoch 2" in shown and "epoch 4/4" in shown
     assert "warning" in shown  # the plugin's file is another one than before
 
 

@@ -36,7 +36,7 @@ beta = 10.0
 images_per_prompt = 4
 steps = 4
 guidance_scale = 3.0
-[flow]
+[state_flow]
 widths = [16, 32]
 [train]
 epochs = 2
@@ -58,4 +58,4 @@ def test_three_rewards_and_two_prompt_sets(tmp_path: Path, objective: str) -> No
         assert line["reward/mean"] == pytest.approx(line["reward/shapes-match/mean"] + 0.5 * size, abs=1e-5)
     assert lines[-1]["evaluate/base"] == pytest.approx(0, abs=1e-9)  # relative to the base model
     base = json.loads((tmp_path / "run/evaluation/base.json").read_text(encoding="utf-8"))
-    assert base["scores"].keys() == {"shapes-match", "jpeg-compressibility", "jpeg-incompressibility"}
+    assert base["rewards"].keys() == {"shapes-match", "jpeg-compressibility", "jpeg-incompressibility"}

@@ -25,7 +25,7 @@ beta = 10.0
 [rollout]
 steps = 4
 guidance_scale = 3.0
-[flow]
+[state_flow]
 widths = [16, 32]
 [train]
 epochs = 2
@@ -49,7 +49,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("objective", ["dag-db", "dag-kl"])
-def test_a_server_scores_a_run(made: dict[str, Any], tmp_path: Path, objective: str) -> None:
+def test_a_server_rates_the_images_of_a_run(made: dict[str, Any], tmp_path: Path, objective: str) -> None:
     file = tmp_path / "run.toml"
     with made["serving"]() as server:
         options = f'url = "{server.url}"\nmodel = "tiny"\nbackoff = 0.0\nretries = 0\nfallback = 0.5\n'
@@ -64,7 +64,7 @@ def test_a_server_scores_a_run(made: dict[str, Any], tmp_path: Path, objective: 
 
 
 @pytest.mark.parametrize("objective", ["dag-db", "dag-kl"])
-def test_a_local_model_scores_a_run(made: dict[str, Any], tmp_path: Path, objective: str) -> None:
+def test_a_local_model_rates_the_images_of_a_run(made: dict[str, Any], tmp_path: Path, objective: str) -> None:
     file = tmp_path / "run.toml"
     options = f'model = "{made["build_tiny_vlm"](tmp_path / "vlm")}"\n'
     file.write_text(RUN.format(output=tmp_path / "run", objective=objective, reward="vqa-local") + options)

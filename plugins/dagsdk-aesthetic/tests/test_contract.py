@@ -16,7 +16,9 @@ def _small_weights(clip: Path, head: Path) -> None:
 
 class TestPlugin(PluginContract):
     plugin = "aesthetic"
+    strict = True
 
 
 class TestAesthetic(RewardContract):
     spec = "aesthetic"
+    strict = True

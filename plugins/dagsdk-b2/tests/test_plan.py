@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dagsdk.rollouts.protocol import RolloutPlan
+from dagsdk import RolloutPlan
 from dagsdk_b2.options import B2Options
 from dagsdk_b2.rollout import B2, trained_steps
 
@@ -62,7 +62,7 @@ def test_without_progress_the_window_is_the_last_stages(last: int, window: tuple
         assert {rollout.plan(epoch, epochs, 20).window for epoch in range(epochs)} == {window}
 
 
-def test_without_branches_nothing_parts() -> None:
+def test_without_branches_there_is_no_branch_step() -> None:
     plan = B2(B2Options(branches=1, images_per_prompt=3, group="prompt-history")).plan(0, 10, 20)
     assert plan == RolloutPlan(images_per_prompt=3, window=(6, 20))
 

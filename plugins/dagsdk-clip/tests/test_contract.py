@@ -18,15 +18,19 @@ def _small_weights(folder: Path, clip_model: Path, architecture: str, checkpoint
 
 class TestPlugin(PluginContract):
     plugin = "clip"
+    strict = True
 
 
 class TestClipScore(RewardContract):
     spec = "clip-score"
+    strict = True
 
 
 class TestPickScore(RewardContract):
     spec = "pickscore"
+    strict = True
 
 
 class TestHps(RewardContract):
     spec = "hpsv2"
+    strict = True

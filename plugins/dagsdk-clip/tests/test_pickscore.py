@@ -16,7 +16,8 @@ from transformers.models.clip import CLIPImageProcessor
 from dagsdk import BuildContext, Prompt
 from dagsdk.errors import RewardError
 from dagsdk.testing.samples import images
-from dagsdk_clip import PickScoreOptions, build_pickscore
+from dagsdk_clip.options import PickScoreOptions
+from dagsdk_clip.pickscore import pickscore
 
 TEXTS = ["a photo of a cat", "", "Ein großer  Bär, malt!", "two dogs " * 60]
 
@@ -45,7 +46,7 @@ def test_tokens_are_those_of_transformers(tokenizer: CLIPTokenizer) -> None:
 
 
 @pytest.mark.parametrize("eos", [2, 49407])
-def test_scores_are_the_logits_of_transformers(
+def test_rewards_are_the_logits_of_transformers(
     clip_model: Path, tmp_path: Path, tokenizer: CLIPTokenizer, eos: int
 ) -> None:
     folder = shutil.copytree(clip_model, tmp_path / "model")
@@ -58,8 +59,8 @@ def test_scores_are_the_logits_of_transformers(
     pixels = processor([Image.fromarray(np.array(array)) for array in arrays], return_tensors="pt")
     with torch.no_grad():
         logits = CLIPModel.from_pretrained(folder).eval()(**pixels, **_tokens(tokenizer, TEXTS)).logits_per_image
-    scores = build_pickscore(PickScoreOptions(model=str(folder)), BuildContext())(pictures, [Prompt(t) for t in TEXTS])
-    assert torch.allclose(scores, logits.diagonal(), atol=0.003 * 20.1)
+    rewards = pickscore(PickScoreOptions(model=str(folder)), BuildContext())(pictures, [Prompt(t) for t in TEXTS])
+    assert torch.allclose(rewards, logits.diagonal(), atol=0.003 * 20.1)
     assert logits.diagonal().std() > 0.5
 
 
@@ -68,7 +69,7 @@ def test_position_numbers_of_old_checkpoints_are_no_weights(clip_model: Path, tm
     state = load_file(folder / "model.safetensors")
     state["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    new, old = (build_pickscore(PickScoreOptions(model=str(f)), BuildContext()) for f in (folder, clip_model))
+    new, old = (pickscore(PickScoreOptions(model=str(f)), BuildContext()) for f in (folder, clip_model))
     prompts = [Prompt(text) for text in TEXTS]
     assert torch.equal(new(images(), prompts), old(images(), prompts))
 
@@ -90,17 +91,17 @@ def test_weights_that_are_missing_or_too_many(clip_model: Path, tmp_path: Path, 
     change(state)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RewardError, match=says):
-        build_pickscore(PickScoreOptions(model=str(folder)), BuildContext())
+        pickscore(PickScoreOptions(model=str(folder)), BuildContext())
 
 
 def test_a_damaged_file(clip_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(clip_model, tmp_path / "model")
     (folder / "model.safetensors").write_bytes(b"not tensors")
     with pytest.raises(RewardError, match=r"could not be loaded \(.*set `model` to a folder"):
-        build_pickscore(PickScoreOptions(model=str(folder)), BuildContext())
+        pickscore(PickScoreOptions(model=str(folder)), BuildContext())
 
 
 @pytest.mark.parametrize("model", ["yuvalkirstain/PickScore_v1", "./no/such/folder"])
 def test_offline_without_a_copy(model: str) -> None:
     with pytest.raises(RewardError, match=rf"{model}.*could not be loaded.*set `model` to a folder"):
-        build_pickscore(PickScoreOptions(model=model), BuildContext())
+        pickscore(PickScoreOptions(model=model), BuildContext())

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from dagsdk_gfn import dagsdk_objectives
-from dagsdk_gfn.options import SubTrajectoryBalanceOptions, TrajectoryBalanceOptions
+from dagsdk_gfn.options import RewardWeightedOptions, SubTrajectoryBalanceOptions, TrajectoryBalanceOptions
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -29,9 +29,9 @@ def tables() -> list[dict[str, str]]:
 
 
 def test_every_option_is_there_with_its_default_and_no_other() -> None:
-    classes = TrajectoryBalanceOptions, SubTrajectoryBalanceOptions
-    for told, cls in zip(tables(), classes, strict=True):
-        assert told == {option.name: json.dumps(option.default) for option in attrs.fields(cls)}
+    classes = TrajectoryBalanceOptions, SubTrajectoryBalanceOptions, RewardWeightedOptions
+    for shown, cls in zip(tables(), classes, strict=True):
+        assert shown == {option.name: json.dumps(option.default) for option in attrs.fields(cls)}
 
 
 def test_every_objective_is_there() -> None:

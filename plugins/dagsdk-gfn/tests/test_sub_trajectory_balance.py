@@ -10,10 +10,12 @@ from attrs import evolve
 from torch import Tensor
 from torch.distributions import Normal
 
+from dagsdk import Needs, Signals, Trajectories, Transitions
 from dagsdk.errors import TrainingError
-from dagsdk.objectives.protocol import Needs, Signals, Transitions
-from dagsdk.testing.trajectories import Sampled, tensors, trajectories
-from dagsdk_gfn.options import SubTrajectoryBalanceOptions
+from dagsdk.objectives.parts import StateFlow, StateFlowPath
+from dagsdk.objectives.trajectories import along
+from dagsdk.testing.trajectories import trajectories
+from dagsdk_gfn.options import SubTrajectoryBalanceOptions, subtb_needs
 from dagsdk_gfn.sub_trajectory_balance import SubTrajectoryBalance, pieces
 
 B, T, BETA = 9, 6, 2.5
@@ -31,7 +33,7 @@ def naive_loss(log_flow: Tensor, log_pf: Tensor, log_pb: Tensor, lam: float) -> 
 
 
 class Model:
-    """x' ~ N(a_k x + c_k, 0.7²), and log F̃(x, k) = u_k x² + v_k x + w_k: five numbers a step, in float64."""
+    """x' ~ N(a_k x + c_k, 0.7²), and log F̃(x, k) = u_k x² + v_k x + w_k: five numbers per step, in float64."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -58,35 +60,42 @@ def paths() -> Tensor:
     return torch.randn(B, T + 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
 
-def seen(model: Model, states: Tensor, **changes: Any) -> Sampled:
-    made = trajectories(3, 3, steps=T, seed=1)
-    doubled = {name: value.double() for name, value in tensors(made).items() if value.is_floating_point()}
-    here = {"log_pf_old": model.log_pf(states).detach(), "log_flow": model.log_flow(states).detach()}
-    return evolve(made, **{**doubled, **here, **changes})
+def double(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def every_transition(signals: Signals, here: Sampled, log_pf: Tensor, log_flow: Tensor) -> Transitions:
+def sampled(model: Model, states: Tensor) -> Trajectories:
+    """Trajectories in float64 with the model's log p_F, and its log F̃ as the network's."""
+    drawn = along(double, trajectories(3, 3, steps=T, seed=1))
+    return with_network(evolve(drawn, log_pf_old=model.log_pf(states).detach()), model.log_flow(states).detach())
+
+
+def with_network(here: Trajectories, network: Tensor) -> Trajectories:
+    """The same trajectories with another log F̃, shape (b, T + 1)."""
+    return evolve(here, parts={Needs.STATE_FLOW_PATH: StateFlowPath(network, here.state_flow.potential)})
+
+
+def every_transition(signals: Signals, here: Trajectories, log_pf: Tensor, network: Tensor) -> Transitions:
     """All transitions, trajectory after trajectory, as the engine fills them: log F = log F̃ + β · potential."""
-    whole = log_flow + signals.beta * here.potential
+    whole = network + signals.beta * here.state_flow.potential
     assert signals.values is not None and signals.values.shape == (B, T)
     last = torch.arange(T) == T - 1
     return Transitions(
         log_pf=log_pf.flatten(),
         log_pb=here.log_pb.flatten(),
-        log_reward=(signals.beta * here.scores).repeat_interleave(T),
+        log_reward=(signals.beta * here.rewards).repeat_interleave(T),
         is_last=last.repeat(B),
         step=torch.arange(T).repeat(B),
         signal=signals.values.flatten(),
-        log_flow=whole[:, :-1].flatten(),
-        log_flow_next=whole[:, 1:].flatten(),
+        parts={Needs.STATE_FLOW: StateFlow(here=whole[:, :-1].flatten(), next=whole[:, 1:].flatten())},
     )
 
 
 @pytest.mark.parametrize("lam", [0.05, 0.9, 1.0, 3.0])
 def test_the_gradient_is_that_of_the_loss_over_all_pieces(lam: float) -> None:
     model, states = Model(), paths()
-    here = seen(model, states)
-    log_flow = model.log_flow(states) + BETA * here.potential
+    here = sampled(model, states)
+    log_flow = model.log_flow(states) + BETA * here.state_flow.potential
     whole = naive_loss(log_flow, model.log_pf(states), here.log_pb, lam)
     expected = torch.autograd.grad(whole, model.weights)
 
@@ -102,12 +111,12 @@ def test_the_gradient_is_that_of_the_loss_over_all_pieces(lam: float) -> None:
 
 def test_micro_batches_add_up_to_the_same_gradient() -> None:
     model, states, objective = Model(), paths(), SubTrajectoryBalance()
-    here = seen(model, states)
+    here = sampled(model, states)
     batch = every_transition(objective.prepare(here), here, model.log_pf(states), model.log_flow(states))
     whole = torch.autograd.grad(objective.loss(batch).values.mean(), model.weights, retain_graph=True)
     total = [torch.zeros_like(one) for one in whole]
     for rows in torch.randperm(B * T, generator=torch.Generator().manual_seed(3)).split(7):
-        part = Transitions(**{name: getattr(batch, name)[rows] for name in tensors(batch)})
+        part = along(lambda value, rows=rows: value[rows], batch)
         loss = objective.loss(part).values.sum() / (B * T)
         for one, more in zip(total, torch.autograd.grad(loss, model.weights, retain_graph=True), strict=True):
             one += more
@@ -116,17 +125,17 @@ def test_micro_batches_add_up_to_the_same_gradient() -> None:
 
 
 @pytest.mark.parametrize("lam", [1e-3, 0.9, 10.0])
-def test_nothing_is_learnt_where_there_is_balance(lam: float) -> None:
+def test_in_balance_there_is_no_signal(lam: float) -> None:
     """F(x_k) p_F = F(x_k+1) p_B at every step, up to the reward at the end."""
     model, states = Model(), paths()
-    here = seen(model, states)
+    here = sampled(model, states)
     gaps = (here.log_pb - here.log_pf_old).flip(1).cumsum(1).flip(1)  # log F(x_k) - β r(x_0)
-    flow = BETA * here.scores[:, None] + torch.cat([gaps, torch.zeros(B, 1)], 1) - BETA * here.potential
+    flow = BETA * here.rewards[:, None] + torch.cat([gaps, torch.zeros(B, 1)], 1) - BETA * here.state_flow.potential
     options = SubTrajectoryBalanceOptions(beta=BETA, lam=lam)
-    signals = SubTrajectoryBalance(options).prepare(evolve(here, log_flow=flow))
+    signals = SubTrajectoryBalance(options).prepare(with_network(here, flow))
     assert signals.values is not None and signals.values.abs().max() < 1e-10
     assert abs(signals.metrics["subtrajectory"]) < 1e-20
-    moved = SubTrajectoryBalance(options).prepare(evolve(here, log_flow=flow + torch.tensor([0.0] * T + [1.0])))
+    moved = SubTrajectoryBalance(options).prepare(with_network(here, flow + torch.tensor([0.0] * T + [1.0])))
     assert moved.metrics["subtrajectory"] > 1e-6
 
 
@@ -169,9 +178,9 @@ def test_many_steps_are_finite_and_positive(steps: int, lam: float) -> None:
 
 def test_for_small_lambda_it_is_detailed_balance() -> None:
     model, states = Model(), paths()
-    here = seen(model, states)
+    here = sampled(model, states)
     signals = SubTrajectoryBalance(SubTrajectoryBalanceOptions(beta=BETA, lam=1e-12)).prepare(here)
-    log_flow = here.log_flow + BETA * here.potential
+    log_flow = here.state_flow.network + BETA * here.state_flow.potential
     delta = log_flow[:, :-1] + here.log_pf_old - log_flow[:, 1:] - here.log_pb
     torch.testing.assert_close(signals.values, 2 * delta)  # the factor of ∇δ in ∇δ²
     assert signals.metrics["subtrajectory"] == pytest.approx(float(delta.square().mean()))
@@ -184,41 +193,40 @@ def test_extremes_of_an_epoch_are_finite() -> None:
 
 
 def test_trajectories_in_another_order_have_the_same_signals() -> None:
-    here, order = seen(Model(), paths()), torch.randperm(B, generator=torch.Generator().manual_seed(0))
-    there = SubTrajectoryBalance().prepare(here.take(order))
+    here, order = sampled(Model(), paths()), torch.randperm(B, generator=torch.Generator().manual_seed(0))
+    there = SubTrajectoryBalance().prepare(here.part(order))
     torch.testing.assert_close(there.values, SubTrajectoryBalance().prepare(here).values[order])
 
 
 def test_beta_rises() -> None:
     options = SubTrajectoryBalanceOptions(beta=4.0, beta_warmup=0.5)
     for epoch, beta in ((0, 0.0), (2, 1.6), (5, 4.0), (9, 4.0)):
-        signals = SubTrajectoryBalance(options).prepare(evolve(seen(Model(), paths()), epoch=epoch, epochs=10))
+        signals = SubTrajectoryBalance(options).prepare(evolve(sampled(Model(), paths()), epoch=epoch, epochs=10))
         assert signals.beta == signals.metrics["beta"] == pytest.approx(beta)
 
 
-def test_nothing_of_the_steps_is_kept() -> None:
-    """A loss reaches the figures of its own transition only, and what an epoch leaves is nothing at all."""
+def test_no_graph_spans_two_steps() -> None:
+    """A loss reaches the log-densities of its own transition only, and nothing remains of an epoch."""
     model, states, objective = Model(), paths(), SubTrajectoryBalance()
-    here = seen(model, states)
+    here = sampled(model, states)
     signals = objective.prepare(here)
     log_pf = torch.zeros(B, T, dtype=torch.float64, requires_grad=True)
-    values = objective.loss(every_transition(signals, here, log_pf, here.log_flow)).values
+    values = objective.loss(every_transition(signals, here, log_pf, here.state_flow.network)).values
     (gradient,) = torch.autograd.grad(values[5], log_pf)
     assert gradient.count_nonzero() == 1
     assert signals.values is not None and not signals.values.requires_grad
-    assert set(vars(objective)) == {"options", "needs"} and objective.state_dict() == {}
+    assert set(vars(objective)) == {"options"} and objective.state_dict() == {}
 
 
-def test_needs_say_whether_states_are_scored() -> None:
-    needs = {Needs.FLOW, Needs.FLOW_PATH}
-    assert SubTrajectoryBalance().needs == needs | {Needs.FORWARD_LOOKING}
-    assert SubTrajectoryBalance(SubTrajectoryBalanceOptions(forward_looking=False)).needs == needs
+def test_states_are_decoded_only_when_looking_forward() -> None:
+    needs = {Needs.STATE_FLOW, Needs.STATE_FLOW_PATH}
+    assert subtb_needs(SubTrajectoryBalanceOptions()) == needs | {Needs.FORWARD_LOOKING}
+    assert subtb_needs(SubTrajectoryBalanceOptions(forward_looking=False)) == needs
 
 
-@pytest.mark.parametrize("missing", ["log_flow", "potential"])
-def test_without_the_flow_of_the_path_it_says_what_is_missing(missing: str) -> None:
-    with pytest.raises(TrainingError, match=missing):
-        SubTrajectoryBalance().prepare(evolve(seen(Model(), paths()), **{missing: None}))
+def test_without_the_state_flow_of_the_path_it_says_what_is_missing() -> None:
+    with pytest.raises(TrainingError, match=r"no `state_flow`.*Needs\.STATE_FLOW_PATH"):
+        SubTrajectoryBalance().prepare(evolve(sampled(Model(), paths()), parts={}))
 
 
 def test_a_state_of_something_else_is_refused() -> None:

@@ -10,10 +10,12 @@ from attrs import evolve
 from torch import Tensor
 from torch.distributions import Normal
 
+from dagsdk import Needs, Prompt, Signals, Trajectories, Transitions
 from dagsdk.errors import TrainingError
-from dagsdk.objectives.protocol import Needs, Signals, Transitions
-from dagsdk.prompts.protocol import Prompt
-from dagsdk.testing.trajectories import Sampled, tensors, trajectories
+from dagsdk.objectives.parts import ReferencePath
+from dagsdk.objectives.trajectories import along
+from dagsdk.testing.trajectories import trajectories
+from dagsdk_gfn import dagsdk_objectives
 from dagsdk_gfn.options import TrajectoryBalanceOptions
 from dagsdk_gfn.trajectory_balance import RelativeTrajectoryBalance, TrajectoryBalance
 
@@ -21,10 +23,14 @@ BOTH = pytest.mark.parametrize("kind", [TrajectoryBalance, RelativeTrajectoryBal
 T = 6
 
 
-def seen(prompts: int = 3, images: int = 4, **changes: Any) -> Sampled:
-    made = trajectories(prompts, images, steps=T, seed=1)
-    doubled = {name: value.double() for name, value in tensors(made).items() if value.is_floating_point()}
-    return evolve(made, **{**doubled, **changes})
+def double(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def sampled(prompts: int = 3, images: int = 4, reference: Tensor | None = None, **changes: Any) -> Trajectories:
+    """Trajectories in float64; reference: their log p_ref, shape (b, T)."""
+    drawn = evolve(along(double, trajectories(prompts, images, steps=T, seed=1)), **changes)
+    return drawn if reference is None else evolve(drawn, parts={Needs.REFERENCE_PATH: ReferencePath(reference)})
 
 
 def every_transition(signals: Signals, log_pf: Tensor) -> Transitions:
@@ -43,7 +49,7 @@ def every_transition(signals: Signals, log_pf: Tensor) -> Transitions:
 
 
 class LinearPolicy:
-    """x' ~ N(a_k x + c_k, 0.7²) with one number of each a step, in float64."""
+    """x' ~ N(a_k x + c_k, 0.7²) with one number of each per step, in float64."""
 
     def __init__(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -61,15 +67,15 @@ def test_the_gradient_is_that_of_the_loss_of_whole_trajectories(kind: Any, group
     policy, reference = LinearPolicy(0), LinearPolicy(1)
     states = torch.randn(12, T + 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     log_pf = policy.log_pf(states)
-    here = seen(log_pf_old=log_pf.detach(), log_pf_reference=reference.log_pf(states).detach())
+    here = sampled(log_pf_old=log_pf.detach(), reference=reference.log_pf(states).detach())
     beta = 2.5
 
     # the loss as it stands in the papers, differentiated through means and over all steps at once
-    d = log_pf.sum(1) - beta * here.scores
+    d = log_pf.sum(1) - beta * here.rewards
     if kind is TrajectoryBalance:
         d = d + here.log_prior - here.log_pb.sum(1)
     else:
-        d = d - here.log_pf_reference.sum(1)
+        d = d - here.reference.log_pf.sum(1)
     parts = d.view(3, 4) if group == "prompt" else d.view(1, 12)
     whole = (parts - parts.mean(1, keepdim=True)).square().mean()
     (expected,) = torch.autograd.grad(whole, policy.weights)
@@ -85,30 +91,30 @@ def test_the_gradient_is_that_of_the_loss_of_whole_trajectories(kind: Any, group
 def test_micro_batches_add_up_to_the_same_gradient(kind: Any) -> None:
     policy, objective = LinearPolicy(0), kind()
     states = torch.randn(12, T + 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    here = seen(log_pf_old=policy.log_pf(states).detach())
+    here = sampled(log_pf_old=policy.log_pf(states).detach())
     batch = every_transition(objective.prepare(here), policy.log_pf(states))
     (whole,) = torch.autograd.grad(objective.loss(batch).values.mean(), policy.weights, retain_graph=True)
     total = torch.zeros_like(whole)
     order = torch.randperm(12 * T, generator=torch.Generator().manual_seed(3))
     for rows in order.split(7):
-        part = Transitions(**{name: getattr(batch, name)[rows] for name in tensors(batch)})
+        part = along(lambda value, rows=rows: value[rows], batch)
         total += torch.autograd.grad(objective.loss(part).values.sum() / (12 * T), policy.weights, retain_graph=True)[0]
     torch.testing.assert_close(total, whole, rtol=1e-9, atol=1e-12)
 
 
-def balanced(kind: Any, constants: Tensor) -> Sampled:
+def balanced(kind: Any, constants: Tensor) -> Trajectories:
     """Trajectories with d equal to `constants`, shape (b,), at β = 2."""
-    here = seen()
+    here = sampled()
     rest = here.log_pf_old.sum(1)
     if kind is TrajectoryBalance:
         rest = rest + here.log_prior - here.log_pb.sum(1)
     else:
-        rest = rest - here.log_pf_reference.sum(1)
-    return evolve(here, scores=(rest - constants) / 2)
+        rest = rest - here.reference.log_pf.sum(1)
+    return evolve(here, rewards=(rest - constants) / 2)
 
 
 @BOTH
-def test_nothing_is_learnt_where_every_prompt_is_balanced(kind: Any) -> None:
+def test_where_every_prompt_is_balanced_there_is_no_signal(kind: Any) -> None:
     """d = -log Z(c): constant for a prompt, and another constant for another."""
     here = balanced(kind, torch.tensor([1.0, -2.0, 5.0], dtype=torch.float64).repeat_interleave(4))
     by_prompt = kind(TrajectoryBalanceOptions(beta=2.0)).prepare(here)
@@ -134,13 +140,13 @@ def test_signals_by_hand(kind: Any) -> None:
 
 @BOTH
 def test_trajectories_in_another_order_have_the_same_signals(kind: Any) -> None:
-    here, order = seen(), torch.randperm(12, generator=torch.Generator().manual_seed(0))
-    there = here.take(order)
+    here, order = sampled(), torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    there = here.part(order)
     torch.testing.assert_close(kind().prepare(there).values, kind().prepare(here).values[order])
 
 
-def test_a_prompt_that_an_epoch_has_twice_is_one_group() -> None:
-    here = seen(2, 3)
+def test_a_prompt_that_an_epoch_draws_twice_is_one_group() -> None:
+    here = sampled(2, 3)
     again = evolve(here, prompts=(Prompt("a"),) * 6)
     whole = TrajectoryBalance(TrajectoryBalanceOptions(group="epoch")).prepare(again)
     torch.testing.assert_close(TrajectoryBalance().prepare(again).values, whole.values)
@@ -148,43 +154,50 @@ def test_a_prompt_that_an_epoch_has_twice_is_one_group() -> None:
 
 
 @BOTH
-def test_one_image_a_prompt_cannot_be_compared(kind: Any) -> None:
-    alone = seen(3, 1)
+def test_one_image_per_prompt_cannot_be_compared(kind: Any) -> None:
+    alone = sampled(3, 1)
     with pytest.raises(TrainingError, match=r"rollout\.images_per_prompt >= 2"):
         kind().prepare(alone)
     kind(TrajectoryBalanceOptions(group="epoch")).prepare(alone)
 
 
-@BOTH
-def test_needs_say_what_is_compared(kind: Any) -> None:
-    needs = {Needs.REFERENCE_PATH} if kind is RelativeTrajectoryBalance else set()
-    assert kind().needs == {Needs.GROUPS, *needs}
-    assert kind(TrajectoryBalanceOptions(group="epoch")).needs == needs
+@pytest.mark.parametrize(("name", "needs"), [("tb", set()), ("relative-tb", {Needs.REFERENCE_PATH})])
+def test_the_record_says_what_is_needed_and_compared(name: str, needs: set[Needs]) -> None:
+    (spec,) = (spec for spec in dagsdk_objectives() if spec.name == name)
+    by_prompt, by_epoch = TrajectoryBalanceOptions(), TrajectoryBalanceOptions(group="epoch")
+    assert spec.needs_of(by_prompt) == spec.needs_of(by_epoch) == needs
+    assert spec.compares(by_prompt) and not spec.compares(by_epoch)
+    assert spec.off_policy
+
+
+def test_without_the_reference_path_it_says_what_is_missing() -> None:
+    with pytest.raises(TrainingError, match=r"no `reference`.*Needs\.REFERENCE_PATH"):
+        RelativeTrajectoryBalance().prepare(evolve(sampled(), parts={}))
 
 
 @BOTH
 def test_beta_rises_and_moves_the_residual(kind: Any) -> None:
     options = TrajectoryBalanceOptions(beta=4.0, beta_warmup=0.5, group="epoch")
     for epoch, beta in ((0, 0.0), (2, 1.6), (5, 4.0), (9, 4.0)):
-        here = evolve(seen(), epoch=epoch, epochs=10)
+        here = evolve(sampled(), epoch=epoch, epochs=10)
         signals = kind(options).prepare(here)
         assert signals.beta == signals.metrics["beta"] == pytest.approx(beta)
-        without = kind(options).prepare(evolve(here, scores=torch.zeros_like(here.scores)))
-        moved = -beta * (here.scores - here.scores.mean())
+        without = kind(options).prepare(evolve(here, rewards=torch.zeros_like(here.rewards)))
+        moved = -beta * (here.rewards - here.rewards.mean())
         torch.testing.assert_close(signals.values - without.values, 2 * T * moved)
 
 
 @BOTH
-def test_nothing_of_the_steps_is_kept(kind: Any) -> None:
-    """A loss reaches the log-densities of its own transitions only, and what an epoch leaves is nothing at all."""
+def test_no_graph_spans_two_steps(kind: Any) -> None:
+    """A loss reaches the log-densities of its own transition only, and nothing remains of an epoch."""
     objective = kind()
-    signals = objective.prepare(seen())
+    signals = objective.prepare(sampled())
     log_pf = torch.zeros(12, T, dtype=torch.float64, requires_grad=True)
     values = objective.loss(every_transition(signals, log_pf)).values
     (gradient,) = torch.autograd.grad(values[5], log_pf)
     assert gradient.count_nonzero() == 1
     assert not signals.values.requires_grad and signals.values.shape == (12,)
-    assert set(vars(objective)) == {"options", "needs"} and objective.state_dict() == {}
+    assert set(vars(objective)) == {"options"} and objective.state_dict() == {}
 
 
 @BOTH

@@ -52,7 +52,7 @@ def named(**modules: nn.Module) -> nn.Module:
 
 
 class Plain(nn.Module):
-    """ImageReward. (pixels, ids, mask) → scores (b,)."""
+    """ImageReward. (pixels, ids, mask) → rewards (b,)."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Plain(nn.Module):
         text = named(
             embeddings=embeddings, encoder=named(layer=nn.ModuleList(layer() for _ in range(t.num_hidden_layers)))
         )
-        # the last two are in the published file and have no part in a score
+        # the last two are in the published file and are not used by the reward
         self.blip = named(
             visual_encoder=visual, text_encoder=text, vision_proj=nn.Linear(w, 8), text_proj=nn.Linear(x, 8)
         )
@@ -159,7 +159,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in plain.named_parameters():
-            # so large that attention is far from uniform, and scores of the size of published ones
+            # so large that attention is far from uniform, and rewards of the size of published ones
             scale = 0.1 if weight.ndim == 1 or name.startswith("mlp.layers.0") else 1.6 / weight[0].numel() ** 0.5
             weight.copy_(scale * torch.randn(weight.shape, generator=draws))
             if "norm" in name.lower() and name.endswith("weight"):

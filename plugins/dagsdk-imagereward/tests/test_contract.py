@@ -18,15 +18,18 @@ def given(request: pytest.FixtureRequest, small: Any) -> None:
 
 class TestPlugin(PluginContract):
     plugin = "imagereward"
+    strict = True
 
 
 @pytest.mark.usefixtures("given")
 class TestImageReward(RewardContract):
     spec = "imagereward"
+    strict = True
 
 
 @pytest.mark.usefixtures("given")
 class TestInHalfPrecision(RewardContract):
     spec = "imagereward"
+    strict = True
     context = BuildContext(mixed_precision="bf16")
     tolerance = 0.05

@@ -1,4 +1,4 @@
-"""With the published weights, which need the Hub: scores of the published scale, in the order that people would say."""
+"""With the published weights, which need the Hub: rewards of the published scale, in the order of people."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def disc(colour: tuple[float, float, float], ground: tuple[float, float, float],
 
 
 @pytest.mark.network
-def test_drawn_images_have_scores_of_the_published_scale() -> None:
+def test_drawn_images_have_rewards_of_the_published_scale() -> None:
     reward = build(ImageRewardOptions(), BuildContext())
     red, blue = disc((0.9, 0.1, 0.1), (1.0, 1.0, 1.0)), disc((0.1, 0.1, 0.9), (0.0, 0.0, 0.0))
     grey = torch.full((3, 256, 256), 0.5)
     images = torch.stack([red, blue, grey])
-    scores = torch.stack(
+    rewards = torch.stack(
         [
             reward(images, [Prompt(text)] * 3)
             for text in ("a red circle on a white background", "a blue circle on a black background")
         ]
     )
-    assert (scores > -3).all() and (scores < 2.5).all()
-    assert scores[0].argmax() == 0 and scores[1].argmax() == 1
+    assert (rewards > -3).all() and (rewards < 2.5).all()
+    assert rewards[0].argmax() == 0 and rewards[1].argmax() == 1
     assert reward(grey[None], [Prompt("a photograph of a smiling astronaut riding a white horse")]).item() < -1

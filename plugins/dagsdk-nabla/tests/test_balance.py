@@ -7,11 +7,12 @@ from attrs import evolve, frozen
 from torch import Tensor
 from torch.distributions import Normal
 
-from dagsdk.objectives.protocol import Transitions
+from dagsdk import Needs, Transitions
+from dagsdk.objectives.parts import BackwardScores, FlowGradient, RewardGradient, Scores
 from dagsdk_nabla.nabla_db import NablaDB
 from dagsdk_nabla.options import NablaDBOptions
 
-OBJECTIVE = NablaDB(NablaDBOptions(beta=1.0, regulariser=0.0))  # β comes with each transition
+OBJECTIVE = NablaDB(NablaDBOptions(beta=1.0, regulariser=0.0))  # β is the signal of each transition
 LEVELS = torch.tensor([0.05, 0.3, 0.6, 0.85, 1.0], dtype=torch.float64)
 """ᾱ of the times, from noise to data: four transitions."""
 STEPS = len(LEVELS) - 1
@@ -47,7 +48,7 @@ def exact(variance: float) -> Kernels:
 REFERENCE = exact(1.0)
 
 
-def flow_gradient(x: Tensor, time: Tensor) -> Tensor:
+def true_flow_gradient(x: Tensor, time: Tensor) -> Tensor:
     """∇ log F̃ = ∇ (log p_t - log p_ref,t), with x of shape (n, d)."""
     return -(1 / marginal(VARIANCE) - 1)[time, None] * x
 
@@ -82,24 +83,33 @@ def transitions(kernels: Kernels, slope: Tensor, n: int = 64, d: int = 3, graph:
         is_last=step == STEPS - 1,
         step=step,
         signal=nothing + BETA,
-        signal_level=LEVELS[step],
-        signal_level_next=LEVELS[step + 1],
-        reward_gradient=reward_gradient(x_t, step),
-        reward_gradient_next=reward_gradient(x_next, step + 1),
-        score_next=score(kernels, x_next, x_t, step, by="next", graph=graph),
-        score_next_reference=score(REFERENCE, x_next, x_t, step, by="next"),
-        score=score(kernels, x_next, x_t, step, by="here"),
-        score_reference=score(REFERENCE, x_next, x_t, step, by="here"),
-        residual=slope[step, None] * x_t,
-        residual_next=slope[step + 1, None] * x_next,
-        output_gap=nothing,
+        parts={
+            Needs.REWARD_GRADIENT: RewardGradient(
+                here=reward_gradient(x_t, step),
+                next=reward_gradient(x_next, step + 1),
+                alpha_bar=LEVELS[step],
+                alpha_bar_next=LEVELS[step + 1],
+            ),
+            Needs.SCORES: Scores(
+                next=score(kernels, x_next, x_t, step, by="next", graph=graph),
+                next_reference=score(REFERENCE, x_next, x_t, step, by="next"),
+            ),
+            Needs.BACKWARD_SCORES: BackwardScores(
+                here=score(kernels, x_next, x_t, step, by="here"),
+                here_reference=score(REFERENCE, x_next, x_t, step, by="here"),
+            ),
+            Needs.FLOW_GRADIENT: FlowGradient(
+                here=slope[step, None] * x_t,
+                next=slope[step + 1, None] * x_next,
+            ),
+        },
     )
 
 
 def balanced_slope() -> Tensor:
     """What R leaves of ∇ log F̃, at each time; shape (T + 1,)."""
     times, one = torch.arange(STEPS + 1), torch.ones(STEPS + 1, 1, dtype=torch.float64)
-    return (flow_gradient(one, times) - forward_looking(one, times)).squeeze(1)
+    return (true_flow_gradient(one, times) - forward_looking(one, times)).squeeze(1)
 
 
 def test_losses_are_zero_in_balance_and_only_there() -> None:
@@ -111,9 +121,8 @@ def test_losses_are_zero_in_balance_and_only_there() -> None:
     for kernels, wrong in ((REFERENCE, slope), (exact(VARIANCE), 0 * slope), (exact(2 * VARIANCE), slope)):
         assert OBJECTIVE.loss(transitions(kernels, wrong)).values.mean() > 1e-2
     # the right policy for a flow of another reward
-    assert (
-        OBJECTIVE.loss(evolve(transitions(exact(VARIANCE), slope), signal=torch.full((64,), 1.0))).values.mean() > 1e-2
-    )
+    weaker = evolve(transitions(exact(VARIANCE), slope), signal=torch.full((64,), 1.0))
+    assert OBJECTIVE.loss(weaker).values.mean() > 1e-2
 
 
 def test_from_the_reference_training_reaches_the_balance() -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
+import attrs
 import pytest
 import torch
-from attrs import evolve
 from torch import Tensor
 
+from dagsdk import Needs, Transitions
 from dagsdk.errors import TrainingError
-from dagsdk.objectives.protocol import Needs, Transitions
+from dagsdk.testing.records import PARTS, with_leaves
 from dagsdk.testing.trajectories import trajectories, transitions
 from dagsdk_nabla.nabla_db import NablaDB
-from dagsdk_nabla.options import NEEDS, NablaDBOptions
+from dagsdk_nabla.options import NablaDBOptions, nabla_db_needs
 
-STATES = ("score_next", "residual", "residual_next", "score")
+ALL_NEEDS = nabla_db_needs(NablaDBOptions())
+STATES = ("scores.next", "flow_gradient.here", "flow_gradient.next", "backward_scores.here")
 
 
 def nabla(**options: Any) -> NablaDB:
@@ -25,30 +30,37 @@ def nabla(**options: Any) -> NablaDB:
 # --- by hand ---
 
 
-def by_hand(**changes: Any) -> Transitions:
-    """Two transitions of states of two numbers, the second one the last; β = 10."""
+def by_hand(changes: Mapping[str, Tensor] = MappingProxyType({}), needs: frozenset[Needs] = ALL_NEEDS) -> Transitions:
+    """Two transitions of states of two numbers, the second one the last; β = 10. Only what is needed is filled."""
     one = torch.ones(2)
-    fields = {
-        "log_pf": one,
-        "log_pb": one,
-        "log_reward": one,
-        "is_last": torch.tensor([False, True]),
-        "step": torch.tensor([0, 1]),
+    values = {
         "signal": 10 * one,
-        "signal_level": torch.tensor([0.1, 0.5]),
-        "signal_level_next": torch.tensor([0.5, 0.9]),
-        "reward_gradient": torch.tensor([[1.0, 0.0], [0.6, -0.2]]),
-        "reward_gradient_next": torch.tensor([[0.6, -0.2], [0.3, 0.4]]),
-        "score_next": torch.tensor([[4.0, 1.0], [5.0, 2.0]]),
-        "score_next_reference": torch.tensor([[1.0, 1.0], [1.0, 1.0]]),
-        "score": torch.tensor([[2.0, 0.0], [1.0, 1.0]]),
-        "score_reference": torch.tensor([[1.0, 1.0], [3.0, 0.0]]),
-        "residual": torch.tensor([[-1.0, 2.0], [0.5, -0.5]]),
-        "residual_next": torch.tensor([[0.5, -0.5], [2.0, 4.0]]),
-        "output_gap": torch.tensor([0.01, 0.02]),
+        "reward_gradient.alpha_bar": torch.tensor([0.1, 0.5]),
+        "reward_gradient.alpha_bar_next": torch.tensor([0.5, 0.9]),
+        "reward_gradient.here": torch.tensor([[1.0, 0.0], [0.6, -0.2]]),
+        "reward_gradient.next": torch.tensor([[0.6, -0.2], [0.3, 0.4]]),
+        "scores.next": torch.tensor([[4.0, 1.0], [5.0, 2.0]]),
+        "scores.next_reference": torch.tensor([[1.0, 1.0], [1.0, 1.0]]),
+        "backward_scores.here": torch.tensor([[2.0, 0.0], [1.0, 1.0]]),
+        "backward_scores.here_reference": torch.tensor([[1.0, 1.0], [3.0, 0.0]]),
+        "flow_gradient.here": torch.tensor([[-1.0, 2.0], [0.5, -0.5]]),
+        "flow_gradient.next": torch.tensor([[0.5, -0.5], [2.0, 4.0]]),
+        "old_output.gap": torch.tensor([0.01, 0.02]),
         **changes,
     }
-    return Transitions(**fields)
+    named = {need: PARTS[Transitions][need] for need in needs}
+    return Transitions(
+        log_pf=one,
+        log_pb=one,
+        log_reward=one,
+        is_last=torch.tensor([False, True]),
+        step=torch.tensor([0, 1]),
+        signal=values["signal"],
+        parts={
+            need: part(**{field.name: values[f"{name}.{field.name}"] for field in attrs.fields(part)})
+            for need, (name, part) in named.items()
+        },
+    )
 
 
 def test_losses_by_hand() -> None:
@@ -77,94 +89,98 @@ def test_weighted_by_their_variance_late_steps_count_for_less(power: float) -> N
 
 
 def test_without_a_reverse_loss_the_policy_follows_the_reward() -> None:
-    nothing = dict.fromkeys(("residual", "residual_next", "score", "score_reference", "output_gap"))
-    loss = nabla(reverse=0.0).loss(by_hand(**nothing))
+    loss = nabla(reverse=0.0).loss(by_hand(needs=frozenset({Needs.SCORES, Needs.REWARD_GRADIENT})))
     torch.testing.assert_close(loss.values, torch.tensor([(0 + 1) / 2, (1 + 9) / 2]))
     assert set(loss.metrics) == {"forward", "pull", "moved"}
 
 
 def test_long_gradients_are_scaled_down() -> None:
     """(0.3, 0.4) has norm 0.5: clipped to 0.25 it is (0.15, 0.2); (0.06, -0.02) stays."""
-    batch = by_hand(reward_gradient_next=torch.tensor([[0.06, -0.02], [0.3, 0.4]]))
-    clipped = by_hand(reward_gradient_next=torch.tensor([[0.06, -0.02], [0.15, 0.2]]))
+    batch = by_hand({"reward_gradient.next": torch.tensor([[0.06, -0.02], [0.3, 0.4]])})
+    clipped = by_hand({"reward_gradient.next": torch.tensor([[0.06, -0.02], [0.15, 0.2]])})
     options = {"reverse": 0.0}
     expected = nabla(**options).loss(clipped).values
     torch.testing.assert_close(nabla(**options, gradient_clip=0.25).loss(batch).values, expected)
     assert not torch.allclose(nabla(**options).loss(batch).values, expected)
-    still = by_hand(reward_gradient_next=torch.zeros(2, 2))
+    still = by_hand({"reward_gradient.next": torch.zeros(2, 2)})
     assert nabla(gradient_clip=0.25).loss(still).values.isfinite().all()
 
 
-# --- what learns ---
+# --- what is trained ---
 
 
 def reached(batch: Transitions, **options: Any) -> dict[str, Tensor]:
-    """The gradient of the losses, in each field of states that it reaches."""
+    """The gradient of the losses, by the name of each tensor of states that it reaches."""
     weights = {"reverse": 1e-12, "terminal": 0.0, **options}
-    leaves = {field: getattr(batch, field).clone().requires_grad_() for field in STATES}
-    values = nabla(**weights).loss(evolve(batch, **leaves)).values.sum()
-    found = torch.autograd.grad(values, list(leaves.values()), allow_unused=True)
-    return {field: g for field, g in zip(leaves, found, strict=True) if g is not None and g.abs().max() > 1e-6}
+    batch = with_leaves(batch, STATES)
+    leaves = {name: attrgetter(name)(batch) for name in STATES}
+    found = torch.autograd.grad(nabla(**weights).loss(batch).values.sum(), list(leaves.values()), allow_unused=True)
+    return {name: g for name, g in zip(leaves, found, strict=True) if g is not None and g.abs().max() > 1e-6}
 
 
 def test_the_policy_learns_from_the_forward_loss_alone() -> None:
     batch = by_hand()
     forward = reached(batch)
-    assert forward.keys() == {"score_next", "residual_next"}
+    assert forward.keys() == {"scores.next", "flow_gradient.next"}
     # d/ds of the mean over two numbers is (s_θ - s_ref - g - R); g has the opposite, and none at the end
-    torch.testing.assert_close(forward["score_next"], torch.tensor([[-0.5, 1.5], [1.0, -3.0]]))
-    torch.testing.assert_close(forward["residual_next"], torch.tensor([[0.5, -1.5], [0.0, 0.0]]))
+    torch.testing.assert_close(forward["scores.next"], torch.tensor([[-0.5, 1.5], [1.0, -3.0]]))
+    torch.testing.assert_close(forward["flow_gradient.next"], torch.tensor([[0.5, -1.5], [0.0, 0.0]]))
     both = reached(batch, reverse=1.0)
-    assert both.keys() == {"score_next", "residual_next", "residual"}  # and never the score in x_t
-    torch.testing.assert_close(both["score_next"], forward["score_next"])
-    torch.testing.assert_close(both["residual"], torch.tensor([[1.0, 1.0], [1.5, -0.5]]))
-    terminal = reached(batch, terminal=1.0)
-    torch.testing.assert_close(terminal["residual_next"] - forward["residual_next"], torch.tensor([[0, 0], [2.0, 4.0]]))
+    assert both.keys() == {"scores.next", "flow_gradient.next", "flow_gradient.here"}  # and never the score in x_t
+    torch.testing.assert_close(both["scores.next"], forward["scores.next"])
+    torch.testing.assert_close(both["flow_gradient.here"], torch.tensor([[1.0, 1.0], [1.5, -0.5]]))
+    terminal = reached(batch, terminal=1.0)["flow_gradient.next"] - forward["flow_gradient.next"]
+    torch.testing.assert_close(terminal, torch.tensor([[0, 0], [2.0, 4.0]]))
 
 
-def test_beta_rises_and_comes_back_with_each_transition() -> None:
+def test_beta_rises_and_is_the_signal_of_each_transition() -> None:
     objective = nabla(beta=8.0, beta_warmup=0.5)
     for epoch, beta in ((0, 0.0), (2, 3.2), (5, 8.0), (9, 8.0)):
-        seen = trajectories(epoch=epoch, epochs=10)
-        signals = objective.prepare(seen)
+        sampled = trajectories(epoch=epoch, epochs=10)
+        signals = objective.prepare(sampled)
         assert signals.beta == signals.metrics["beta"] == pytest.approx(beta)
-        batch = transitions(of=seen, signals=signals)
+        batch = transitions(of=sampled, signals=signals)
         torch.testing.assert_close(batch.signal, torch.full_like(batch.signal, beta))
-    # without β and without a move, there is nothing to learn
-    still = by_hand(
-        signal=torch.zeros(2),
-        score_next=torch.ones(2, 2),
-        score=torch.zeros(2, 2),
-        score_reference=torch.zeros(2, 2),
-        residual=torch.zeros(2, 2),
-        residual_next=torch.zeros(2, 2),
-    )
-    assert objective.loss(still).values.tolist() == [0.0, 0.0]
+
+
+def test_a_reference_policy_at_beta_zero_has_no_loss() -> None:
+    still = {
+        "signal": torch.zeros(2),
+        "scores.next": torch.ones(2, 2),
+        "backward_scores.here": torch.zeros(2, 2),
+        "backward_scores.here_reference": torch.zeros(2, 2),
+        "flow_gradient.here": torch.zeros(2, 2),
+        "flow_gradient.next": torch.zeros(2, 2),
+    }
+    assert nabla().loss(by_hand(still)).values.tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (4, 1, 1), (4, 5, 7)])
 def test_states_have_any_shape(shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
-    names = (*STATES, "score_reference", "reward_gradient")
-    fields = {name: torch.randn(2, *shape, generator=generator) for name in names}
-    fields["score_next_reference"] = fields["reward_gradient_next"] = fields["reward_gradient"]
-    flat = {name: value.reshape(2, -1) for name, value in fields.items()}
-    torch.testing.assert_close(nabla().loss(by_hand(**fields)).values, nabla().loss(by_hand(**flat)).values)
+    names = (*STATES, "scores.next_reference", "backward_scores.here_reference", "reward_gradient.here")
+    states = {name: torch.randn(2, *shape, generator=generator) for name in names}
+    states["reward_gradient.next"] = states["reward_gradient.here"].flip(0)
+    flat = {name: value.reshape(2, -1) for name, value in states.items()}
+    torch.testing.assert_close(nabla().loss(by_hand(states)).values, nabla().loss(by_hand(flat)).values)
 
 
-# --- what it asks for ---
+# --- what it needs ---
 
 
 def test_needs_follow_the_options() -> None:
-    assert NablaDB().needs == NEEDS
-    assert nabla().needs == NEEDS - {Needs.OUTPUT_GAP}
-    assert nabla(reverse=0.0).needs == {Needs.SCORES, Needs.REWARD_GRADIENT}
+    scores = {Needs.SCORES, Needs.REWARD_GRADIENT}
+    g_phi = {Needs.BACKWARD_SCORES, Needs.FLOW_GRADIENT}
+    assert scores | g_phi | {Needs.OLD_OUTPUT} == ALL_NEEDS
+    assert nabla_db_needs(NablaDBOptions(regulariser=0.0)) == scores | g_phi
+    assert nabla_db_needs(NablaDBOptions(reverse=0.0)) == scores | {Needs.OLD_OUTPUT}
+    assert nabla_db_needs(NablaDBOptions(reverse=0.0, regulariser=0.0)) == scores
 
 
-@pytest.mark.parametrize("name", ["score_next", "reward_gradient", "signal_level_next", "residual"])
-def test_what_is_missing_is_named(name: str) -> None:
-    with pytest.raises(TrainingError, match=f"no {name};"):
-        nabla().loss(by_hand(**{name: None}))
+@pytest.mark.parametrize("need", sorted(ALL_NEEDS, key=lambda need: need.name))
+def test_a_missing_part_is_named(need: Needs) -> None:
+    with pytest.raises(TrainingError, match=rf"Needs\.{need.name} to"):
+        NablaDB().loss(by_hand(needs=ALL_NEEDS - {need}))
 
 
 @pytest.mark.parametrize("name", ["beta", "reverse", "terminal", "weighting", "gradient_clip", "regulariser"])

@@ -67,7 +67,7 @@ def test_hpdv2_comes_from_the_cache_of_the_hub(tmp_path: Path, monkeypatch: pyte
         hpdv2(HpdOptions(styles=("anime",)))
 
 
-def test_parti_keeps_quotation_marks_and_tells_category_and_challenge(parti_tsv: Path) -> None:
+def test_parti_keeps_quotation_marks_and_has_category_and_challenge(parti_tsv: Path) -> None:
     first, second = parti(PartiOptions(path=str(parti_tsv)))
     assert (first.text, first.metadata) == ('a sign, "keep off"', {"category": "Signs", "challenge": "Basic"})
     assert (second.text, second.metadata) == ('"yes" in neon', {"category": "Signs", "challenge": "Writing"})

@@ -26,7 +26,7 @@ def made(folder: Path, name: str, content: str | bytes, **options: Any) -> Promp
     return PromptFile(FileOptions(path=str(path), **options))
 
 
-def test_a_text_file_has_a_prompt_a_line(tmp_path: Path) -> None:
+def test_a_text_file_has_one_prompt_per_line(tmp_path: Path) -> None:
     found = made(tmp_path, "a.txt", "a cat\n  naïve 猫 \r\nlast, without an end")
     assert list(found) == [Prompt("a cat"), Prompt("naïve 猫"), Prompt("last, without an end")]
     assert found[-1].text == "last, without an end" and list(found[1:]) == [found[1], found[2]]
@@ -50,7 +50,7 @@ def test_tsv_takes_quotation_marks_as_they_are(tmp_path: Path) -> None:
     assert list(found) == [Prompt('"a" and b', {"kind": '"x'})]
 
 
-def test_the_format_can_be_said(tmp_path: Path) -> None:
+def test_the_format_can_be_given(tmp_path: Path) -> None:
     assert made(tmp_path, "prompts", "a,b\n", format="text")[0].text == "a,b"
     assert made(tmp_path, "a.txt", '{"text": "x"}\n', format="jsonl")[0].text == "x"
 
@@ -92,8 +92,8 @@ def test_blank_entries_are_an_error_or_skipped(tmp_path: Path, name: str, conten
         ("a.jsonl", b'{"text": "a"}\n["b"]\n', "line 2: it is a list; each line must be a JSON object"),
         ("a.jsonl", b'{"prompt": "a", "id": 1}\n', "line 1: there is no key 'text'; there are 'prompt', 'id'"),
         ("a.jsonl", b'{"text": 5}\n', "line 1: 'text' is 5; it must be a string"),
-        ("a.jsonl", b'{"text": "a", "n": NaN}\n', "line 1: NaN is no finite number"),
-        ("a.jsonl", b'{"text": "a", "n": 1e999}\n', "line 1: 1e999 is no finite number"),
+        ("a.jsonl", b'{"text": "a", "n": NaN}\n', "line 1: NaN is not a finite number"),
+        ("a.jsonl", b'{"text": "a", "n": 1e999}\n', "line 1: 1e999 is not a finite number"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1: .*surrogates not allowed"),
         ("a.jsonl", b'{"text": "a", "n": ' + b"[" * 100_000 + b"\n", "line 1: it is nested too deeply"),
         ("a.csv", b"prompt,id\na,1\n", "line 1: there is no column 'text'; there are 'prompt', 'id'; set text_column"),
@@ -101,7 +101,7 @@ def test_blank_entries_are_an_error_or_skipped(tmp_path: Path, name: str, conten
         ("a.csv", b"text,id\na,1\nb, c,2\n", "line 3: it has 3 columns, and the header 2"),
         ("a.csv", b'text,id\na,1\n"b,2\nc,3\n', "line 3: unexpected end of data"),
         ("a.csv", b'text,id\n"a"b,1\n', "line 2: .*expected after"),
-        ("a.md", b"a\n", "the suffix '.md' tells no format"),
+        ("a.md", b"a\n", "the suffix '.md' stands for no format"),
     ],
 )
 def test_a_wrong_file_is_one_clear_error(tmp_path: Path, name: str, content: bytes, says: str) -> None:
@@ -133,7 +133,9 @@ def test_a_file_that_changes_while_it_is_in_use_is_one_clear_error(tmp_path: Pat
         case "replace":
             (tmp_path / "other").write_text("c\nd\ne\n")
             (tmp_path / "other").replace(path)
-    with pytest.raises(PromptsError, match="there is no such file" if change == "remove" else "has changed since"):
+    with pytest.raises(
+        PromptsError, match="there is no such file" if change == "remove" else "is not the same as when"
+    ):
         found[0]
 
 
@@ -164,7 +166,7 @@ def numbered(path: Path, count: int) -> FileOptions:
     return FileOptions(path=str(path))
 
 
-def test_a_file_takes_eight_bytes_of_memory_an_entry(tmp_path: Path) -> None:
+def test_a_file_takes_eight_bytes_of_memory_per_entry(tmp_path: Path) -> None:
     count = 100_000
     options = numbered(tmp_path / "many.txt", count)
     tracemalloc.start()
@@ -172,7 +174,7 @@ def test_a_file_takes_eight_bytes_of_memory_an_entry(tmp_path: Path) -> None:
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(found) == count
-    assert kept < 10 * count and peak < 20 * count  # the index is copied as it grows; the file has 40 bytes an entry
+    assert kept < 10 * count and peak < 20 * count  # the index is copied as it grows; the file has 40 bytes per entry
 
 
 def test_any_of_a_million_lines_is_read_at_once(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ SPECS = {spec.name: spec for spec in dagsdk_prompts.dagsdk_prompts()}
 
 
 def built(name: str, **options: Any) -> Any:
-    return SPECS[name].build(structure_options(SPECS[name].options, options, name), BuildContext())
+    return SPECS[name].make(structure_options(SPECS[name].options, options, name), BuildContext())
 
 
 def texts(name: str, **options: Any) -> list[str]:

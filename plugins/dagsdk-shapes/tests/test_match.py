@@ -5,7 +5,7 @@ from dagsdk.prompts.protocol import Prompt
 from dagsdk_shapes.attributes import ATTRIBUTES
 from dagsdk_shapes.captions import write
 from dagsdk_shapes.drawing import describe, draw, sample_scenes
-from dagsdk_shapes.match import Match
+from dagsdk_shapes.match import Match, MatchOptions
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def star():
 
 
 @pytest.mark.parametrize(
-    ("text", "score", "strict"),
+    ("text", "share", "strict"),
     [
         ("a large white star on a blue background", 1, 1),
         ("a small white star on a blue background", 3 / 4, 0),
@@ -27,9 +27,9 @@ def star():
         ("whatever", 1, 1),
     ],
 )
-def test_score_is_the_share_of_named_attributes(star, text, score, strict):
-    assert Match()(star, [Prompt(text)]).item() == pytest.approx(score)
-    assert Match(strict=True)(star, [Prompt(text)]).item() == strict
+def test_the_reward_is_the_share_of_named_attributes(star, text, share, strict):
+    assert Match()(star, [Prompt(text)]).item() == pytest.approx(share)
+    assert Match(MatchOptions(strict=True))(star, [Prompt(text)]).item() == strict
 
 
 def test_metadata_comes_before_text(star):
@@ -50,10 +50,10 @@ def test_every_drawing_matches_its_own_caption_and_no_other_colour():
     assert wrong.max() == 0
 
 
-def test_scores_keep_the_contract():
-    scores = Match()(torch.rand(4, 3, 32, 32), [Prompt("a star")] * 4)
-    assert scores.shape == (4,)
-    assert scores.dtype == torch.float32
+def test_rewards_keep_the_contract():
+    rewards = Match()(torch.rand(4, 3, 32, 32), [Prompt("a star")] * 4)
+    assert rewards.shape == (4,)
+    assert rewards.dtype == torch.float32
     assert Match()(torch.zeros(0, 3, 32, 32), []).shape == (0,)
     assert Match()(torch.zeros(1, 3, 32, 32), [Prompt("a shape")]) == 0
     with pytest.raises(ValueError, match="2 images with 1 prompts"):

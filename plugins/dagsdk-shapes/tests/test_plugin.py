@@ -19,13 +19,13 @@ def test_importing_loads_no_torch():
 
 def test_hooks_declare_what_can_be_built():
     context = BuildContext()
-    prompts = {spec.name: spec.build(spec.options(), context) for spec in dagsdk_shapes.dagsdk_prompts()}
+    prompts = {spec.name: spec.make(spec.options(), context) for spec in dagsdk_shapes.dagsdk_prompts()}
     assert set(prompts) == {"shapes", "shapes-held-out", "shapes-free"}
     (reward,) = dagsdk_shapes.dagsdk_rewards()
     assert reward.name == "shapes-match"
-    score = reward.build(reward.options(strict=True), context)
+    match = reward.make(reward.options(strict=True), context)
     chosen = prompts["shapes"][:3]
-    assert score(torch.rand(3, 3, 32, 32), chosen).shape == (3,)
+    assert match(torch.rand(3, 3, 32, 32), chosen).shape == (3,)
     assert [spec.name for spec in dagsdk_shapes.dagsdk_models()] == ["shapes"]
 
 
@@ -35,12 +35,12 @@ def test_the_embedded_model_is_small():
     assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt"}
 
 
-def test_the_family_of_the_core_loads_the_model():
-    pytest.importorskip("dagsdk.families.stable_diffusion")
+def test_the_core_loads_the_model():
+    pytest.importorskip("dagsdk.models.stable_diffusion")
     (spec,) = dagsdk_shapes.dagsdk_models()
-    family = spec.build(spec.options(), BuildContext())
+    model = spec.make(spec.options(), BuildContext())
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert family.decode(latents).shape == (2, 3, 32, 32)
+    assert model.decode(latents).shape == (2, 3, 32, 32)
 
 
 def test_the_embedded_model_draws_what_it_is_asked_for():

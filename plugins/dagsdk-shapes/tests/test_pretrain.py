@@ -30,9 +30,9 @@ def test_a_short_run_repeats_and_loads(tmp_path):
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(["a star"] * 2, num_inference_steps=2, eta=1.0, output_type="np").images
     assert images.shape == (2, 32, 32, 3)
-    figures = json.loads((tmp_path / "one" / "training.json").read_text(encoding="utf-8"))
-    assert figures["denoiser"]["steps"] == 3
-    assert figures["autoencoder"]["psnr_db"] > 0
+    metrics = json.loads((tmp_path / "one" / "training.json").read_text(encoding="utf-8"))
+    assert metrics["denoiser"]["steps"] == 3
+    assert metrics["autoencoder"]["psnr_db"] > 0
 
 
 def test_each_word_is_one_token_and_others_are_bytes():

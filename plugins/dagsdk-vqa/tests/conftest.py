@@ -27,14 +27,16 @@ class ChatServer:
     """Says whether a picture is mostly of the colour that the question names; its P(yes) is the mean brightness.
 
     failures: what the next requests get instead: an HTTP status, raw bytes, or a message's content.
-    delay: seconds before each answer. told: log-probabilities are told.
-    requests: bodies, with headers and pictures. busiest: the most requests that were under way at once.
+    delay: seconds before each answer.
+    reports: whether log-probabilities are reported.
+    requests: bodies, with headers and pictures.
+    busiest: the largest number of requests at once.
     """
 
     def __init__(self) -> None:
         self.failures: list[int | bytes | str] = []
         self.delay = 0.0
-        self.told = True
+        self.reports = True
         self.requests: list[dict[str, Any]] = []
         self.busy = self.busiest = 0
         self.lock = threading.Lock()
@@ -56,7 +58,7 @@ class ChatServer:
                     self.send_header("Content-Length", str(len(answer)))
                     self.end_headers()
                     self.wfile.write(answer)
-                except OSError:  # whoever asked has given up
+                except OSError:  # the client has given up
                     pass
 
             def log_message(self, *_: object) -> None:
@@ -95,12 +97,12 @@ class ChatServer:
         colour = COLOURS[int(pixels.mean((0, 1)).argmax())]
         yes = float(np.clip(pixels.mean() / 255, 1e-3, 1 - 1e-3))
         likely = [("Yes", 0.75 * yes), (" yes", 0.25 * yes), ("No", 1 - yes)][: body.get("top_logprobs")]
-        return 200, self.completion("Yes." if colour in text["text"] else "No.", likely if self.told else [])
+        return 200, self.completion("Yes." if colour in text["text"] else "No.", likely if self.reports else [])
 
     @staticmethod
     def completion(content: str, likely: list[tuple[str, float]]) -> bytes:
-        told = [{"token": token, "logprob": math.log(p)} for token, p in likely]
-        logprobs = {"content": [{**told[0], "top_logprobs": told}]} if told else None
+        top = [{"token": token, "logprob": math.log(p)} for token, p in likely]
+        logprobs = {"content": [{**top[0], "top_logprobs": top}]} if top else None
         choice = {"index": 0, "message": {"role": "assistant", "content": content}, "logprobs": logprobs}
         return json.dumps({"object": "chat.completion", "choices": [choice]}).encode()
 

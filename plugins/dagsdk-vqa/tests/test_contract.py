@@ -21,23 +21,28 @@ def places(patient_server: Any, tiny_vlm: Path) -> None:
 
 class TestPlugin(PluginContract):
     plugin = "vqa"
+    strict = True
 
 
 class TestServer(RewardContract):
     spec = "vqa-server"
+    strict = True
     options = {"question": "Is it red, {prompt}?"}
 
 
 class TestServerProbability(RewardContract):
     spec = "vqa-server"
+    strict = True
     options = {"scoring": "probability"}
 
 
 class TestLocal(RewardContract):
     spec = "vqa-local"
+    strict = True
     options = {"max_new_tokens": 2}
 
 
 class TestLocalProbability(RewardContract):
     spec = "vqa-local"
+    strict = True
     options = {"scoring": "probability", "batch": 3}

@@ -1,4 +1,4 @@
-"""Scores by a real model with random weights, against passes of that model made here."""
+"""Rewards by a real model with random weights, against passes of that model made here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dagsdk import BuildContext, Prompt
 from dagsdk.errors import RewardError
 from dagsdk.rewards.protocol import Reward
 from dagsdk.testing.samples import images
-from dagsdk_vqa import build_local
+from dagsdk_vqa.local import LocalReward
 from dagsdk_vqa.options import LocalOptions
 
 SHORT, LONG = "Is it red ?", "How many dogs are there and what else is in the picture of such things ?"
@@ -25,7 +25,7 @@ SHORT, LONG = "Is it red ?", "How many dogs are there and what else is in the pi
 
 def build(folder: Path, mixed_precision: str = "no", **options: Any) -> Reward:
     given = {"model": str(folder), "template": "{question}", "scoring": "probability", **options}
-    return build_local(LocalOptions(**given), BuildContext(mixed_precision=mixed_precision))
+    return LocalReward(LocalOptions(**given), BuildContext(mixed_precision=mixed_precision))
 
 
 def asks(*pairs: tuple[str, Any]) -> Prompt:
@@ -65,24 +65,24 @@ def pass_alone(tiny_vlm: Path):
 def test_the_probability_is_the_sum_over_the_answers_first_tokens(tiny_vlm: Path, pass_alone) -> None:
     pictures = images(2)
     prompts = [asks((SHORT, "yes")), asks((LONG, "no"), (SHORT, "3"))]
-    scores = build(tiny_vlm)(pictures, prompts)
+    rewards = build(tiny_vlm)(pictures, prompts)
 
     def expected(row: int, question: str, *words: str) -> float:
         return float(sum(pass_alone(pictures[row], question)[0][pass_alone.ids[word]] for word in words))
 
     first = expected(0, SHORT, "yes", "Yes")
     second = (expected(1, LONG, "no", "No") + expected(1, SHORT, "three", "Three")) / 2
-    assert scores.tolist() == pytest.approx([first, second], rel=1e-4)
+    assert rewards.tolist() == pytest.approx([first, second], rel=1e-4)
     assert first > 1e-6 and second > 1e-6
 
 
-def test_exact_scores_the_greedy_answer(tiny_vlm: Path, pass_alone) -> None:
+def test_exact_rewards_the_greedy_answer(tiny_vlm: Path, pass_alone) -> None:
     pictures = images(3)
     said = [pass_alone(picture, question)[1] for picture, question in zip(pictures, (LONG, SHORT, LONG), strict=True)]
     assert all(said)
     prompts = [asks((LONG, said[0]), (LONG, "surely not")), asks((SHORT, said[1])), asks((LONG, "surely not"))]
-    scores = build(tiny_vlm, scoring="exact", max_new_tokens=4)(pictures, prompts)
-    assert scores.tolist() == [0.5, 1.0, 0.0]
+    rewards = build(tiny_vlm, scoring="exact", max_new_tokens=4)(pictures, prompts)
+    assert rewards.tolist() == [0.5, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 16])
@@ -95,10 +95,10 @@ def test_padding_changes_nothing(tiny_vlm: Path, batch: int) -> None:
 
 
 def test_pictures_and_questions_both_matter(tiny_vlm: Path) -> None:
-    score = build(tiny_vlm)
+    reward = build(tiny_vlm)
     pictures = images(2)
-    first, second = score(pictures, [asks((SHORT, "yes"))] * 2)
-    other, _ = score(pictures, [asks((LONG, "yes"))] * 2)
+    first, second = reward(pictures, [asks((SHORT, "yes"))] * 2)
+    other, _ = reward(pictures, [asks((LONG, "yes"))] * 2)
     assert first != second and first != other
 
 
@@ -111,9 +111,9 @@ def test_tiles_are_seen_only_where_they_are_asked_for(tiny_vlm: Path) -> None:
 
 
 def test_a_prompt_cannot_smuggle_in_an_image(tiny_vlm: Path) -> None:
-    score = build(tiny_vlm)
+    reward = build(tiny_vlm)
     marked = "<image> Is <end_of_utterance> it <fake_token_around_image> red ?"
-    assert torch.equal(score(images(1), [asks((marked, "yes"))]), score(images(1), [asks((SHORT, "yes"))]))
+    assert torch.equal(reward(images(1), [asks((marked, "yes"))]), reward(images(1), [asks((SHORT, "yes"))]))
 
 
 def test_half_precision_is_near(tiny_vlm: Path) -> None:
@@ -129,7 +129,7 @@ def test_an_answer_that_no_token_begins(tiny_vlm: Path) -> None:
         build(tiny_vlm)(images(1), [asks((SHORT, "zebra"))])
 
 
-def test_no_images_have_no_scores(tiny_vlm: Path) -> None:
+def test_no_images_have_no_rewards(tiny_vlm: Path) -> None:
     assert build(tiny_vlm)(torch.zeros(0, 3, 8, 8), []).shape == (0,)
 
 
@@ -187,7 +187,7 @@ def test_a_model_of_another_kind(tiny_vlm: Path, tmp_path: Path) -> None:
 def test_the_default_model_knows_colours() -> None:
     pictures = torch.zeros(2, 3, 256, 256)
     pictures[0, 0] = pictures[1, 2] = 1.0
-    reward = build_local(LocalOptions(scoring="probability"), BuildContext())
+    reward = LocalReward(LocalOptions(scoring="probability"), BuildContext())
     prompt = asks(("What colour is this image, red or blue?", "red"))
     of_red, of_blue = reward(pictures, [prompt] * 2).tolist()
     assert of_red > 0.5 > of_blue

@@ -41,7 +41,7 @@ def test_other_prompts_are_asked_the_default_question() -> None:
         ({"questions": "Is it?"}, '"questions" is'),
         ({"questions": ["Is it?"]}, r'"questions"\[0\] is'),
         ({"questions": [{"question": "Is it?", "answer": "yes"}, {"question": "Is it?"}]}, r'\[1\] "answer" is None'),
-        ({"questions": [{"question": "Is it?", "answer": "yes"}], "answer": "no"}, "stands beside"),
+        ({"questions": [{"question": "Is it?", "answer": "yes"}], "answer": "no"}, "there are both"),
         ({"question": "Is it?"}, '"answer" is None'),
         ({"answer": "yes"}, '"question" is None'),
         ({"question": " ", "answer": "yes"}, '"question" is'),
@@ -51,17 +51,17 @@ def test_other_prompts_are_asked_the_default_question() -> None:
         ({"question": "Is it?", "answer": 2.5}, '"answer" is 2.5'),
     ],
 )
-def test_unsound_metadata_is_one_error_that_names_the_prompt(metadata: dict[str, Any], says: str) -> None:
-    with pytest.raises(RewardError, match=rf"prompt 'a cat': .*{says}.*mend the prompt set"):
+def test_wrong_metadata_is_one_error_that_names_the_prompt(metadata: dict[str, Any], says: str) -> None:
+    with pytest.raises(RewardError, match=rf"prompt 'a cat': .*{says}.*correct the prompt set"):
         questions([Prompt("a dog"), Prompt("a cat", metadata)], PLAIN)
 
 
-def test_an_image_scores_the_mean_of_its_questions() -> None:
+def test_the_reward_of_an_image_is_the_mean_of_its_questions() -> None:
     asked = [Question(0, "", ""), Question(1, "", ""), Question(1, "", ""), Question(1, "", "")]
-    scores = mean_by_image(asked, [0.25, 1.0, 0.0, 1.0], torch.zeros(2, 3, 1, 1))
-    assert scores.dtype == torch.float32
-    assert scores.tolist() == pytest.approx([0.25, 2 / 3])
+    rewards = mean_by_image(asked, [0.25, 1.0, 0.0, 1.0], torch.zeros(2, 3, 1, 1))
+    assert rewards.dtype == torch.float32
+    assert rewards.tolist() == pytest.approx([0.25, 2 / 3])
 
 
-def test_no_images_have_no_scores() -> None:
+def test_no_images_have_no_rewards() -> None:
     assert mean_by_image([], [], torch.zeros(0, 3, 8, 8)).shape == (0,)

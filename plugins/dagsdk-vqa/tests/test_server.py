@@ -1,4 +1,4 @@
-"""Scores of images by a real server on this machine, and what happens when it fails."""
+"""Rewards by a real server on this machine, and what happens when it fails."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dagsdk import BuildContext, Prompt
+from dagsdk import Prompt
 from dagsdk.errors import RewardError
-from dagsdk_vqa import build_server
 from dagsdk_vqa.options import ServerOptions
 from dagsdk_vqa.server import ServerReward, probability
 
@@ -24,9 +23,7 @@ KEY = "sk-very-secret-1234"
 
 def build(server: Any, **options: Any) -> ServerReward:
     given = {"url": server.url, "model": "tiny", "backoff": 0.0, "timeout": 5.0, "retries": 2, **options}
-    reward = build_server(ServerOptions(**given), BuildContext())
-    assert isinstance(reward, ServerReward)
-    return reward
+    return ServerReward(ServerOptions(**given))
 
 
 def asks(*pairs: tuple[str, Any]) -> Prompt:
@@ -37,16 +34,16 @@ def red(count: int) -> list[Prompt]:
     return [asks(("Is it red?", "yes"))] * count
 
 
-def test_the_score_is_the_share_of_right_answers(chat_server: Any, flat: Tensor) -> None:
+def test_the_reward_is_the_share_of_right_answers(chat_server: Any, flat: Tensor) -> None:
     prompts = [
         asks(("Is it red?", "yes"), ("Is it blue?", "no")),
         asks(("Is it red?", "yes"), ("Is it green?", "yes")),
         asks(("Is it red?", "yes")),
         Prompt("something red"),
     ]
-    scores = build(chat_server)(flat, prompts)
-    assert scores.tolist() == [1.0, 0.5, 0.0, 1.0]
-    assert scores.dtype == torch.float32 and not scores.requires_grad
+    rewards = build(chat_server)(flat, prompts)
+    assert rewards.tolist() == [1.0, 0.5, 0.0, 1.0]
+    assert rewards.dtype == torch.float32 and not rewards.requires_grad
     assert 'Does this image show "something red"? Answer yes or no.\nReply' in "".join(chat_server.texts)
 
 
@@ -59,7 +56,7 @@ def test_what_is_sent(chat_server: Any, flat: Tensor) -> None:
     assert torch.equal(torch.tensor(request["pixels"]), expected)  # PNG keeps every byte
 
 
-def test_scores_stay_in_order_when_answers_come_out_of_order(chat_server: Any, flat: Tensor, monkeypatch) -> None:
+def test_rewards_stay_in_order_when_answers_come_out_of_order(chat_server: Any, flat: Tensor, monkeypatch) -> None:
     answer, done = chat_server.answer, []
 
     def late(path: str, headers: Any, body: Any) -> Any:
@@ -109,8 +106,8 @@ def test_what_does_not_pass_is_one_error(chat_server: Any, flat: Tensor, failure
 def test_the_fallback_is_used_and_counted(chat_server: Any, flat: Tensor) -> None:
     chat_server.failures = [503] * 3
     reward = build(chat_server, fallback=0.25, concurrency=1)
-    scores = reward(flat[:2], [asks(("Is it red?", "yes"), ("Is it blue?", "no")), *red(1)])
-    assert scores.tolist() == [(0.25 + 1) / 2, 0.0]
+    rewards = reward(flat[:2], [asks(("Is it red?", "yes"), ("Is it blue?", "no")), *red(1)])
+    assert rewards.tolist() == [(0.25 + 1) / 2, 0.0]
     assert reward.metrics() == {"asked": 3, "retried": 2, "unanswered": 1}
     assert reward.metrics()["unanswered"] == 0
 
@@ -118,7 +115,7 @@ def test_the_fallback_is_used_and_counted(chat_server: Any, flat: Tensor) -> Non
 def test_a_slow_server(chat_server: Any, flat: Tensor) -> None:
     chat_server.delay = 0.5
     reward = build(chat_server, timeout=0.05, retries=1)
-    with pytest.raises(RewardError, match=r"2 attempts, the last with ReadTimeout"):
+    with pytest.raises(RewardError, match=r"2 attempts; the last one failed with ReadTimeout"):
         reward(flat[:1], red(1))
     assert build(chat_server, timeout=0.05, retries=1, fallback=0.5)(flat[:1], red(1)).tolist() == [0.5]
 
@@ -126,7 +123,7 @@ def test_a_slow_server(chat_server: Any, flat: Tensor) -> None:
 def test_a_server_that_is_down(chat_server: Any, flat: Tensor) -> None:
     reward = build(chat_server)
     chat_server.close()
-    with pytest.raises(RewardError, match=r"3 attempts, the last with ConnectError"):
+    with pytest.raises(RewardError, match=r"3 attempts; the last one failed with ConnectError"):
         reward(flat, red(4))
     down = build(chat_server, fallback=0.0)
     assert down(flat, red(4)).tolist() == [0] * 4
@@ -193,37 +190,37 @@ def test_delays_double_up_to_a_minute(chat_server: Any, flat: Tensor, monkeypatc
 
 def test_probability_is_that_of_the_first_token(chat_server: Any, flat: Tensor) -> None:
     prompts = [asks(("Is it red?", "yes")), asks(("Is it red?", "no")), asks(("Is it?", "yes"), ("Is it?", "no"))]
-    scores = build(chat_server, scoring="probability", top_logprobs=3)(flat[:3], prompts)
+    rewards = build(chat_server, scoring="probability", top_logprobs=3)(flat[:3], prompts)
     brightness = (flat * 255).round().mean((1, 2, 3)) / 255
-    assert scores.tolist() == pytest.approx([float(brightness[0]), 1 - float(brightness[1]), 0.5])
+    assert rewards.tolist() == pytest.approx([float(brightness[0]), 1 - float(brightness[1]), 0.5])
     assert {(request["logprobs"], request["top_logprobs"]) for request in chat_server.requests} == {(True, 3)}
 
 
 def test_a_server_without_probabilities(chat_server: Any, flat: Tensor) -> None:
-    chat_server.told = False
+    chat_server.reports = False
     with pytest.raises(RewardError, match=r"without log-probabilities, which scoring = \"probability\" needs"):
         build(chat_server, scoring="probability")(flat[:1], red(1))
 
 
-def told(first: str, p: float, **top: float) -> dict[str, Any]:
+def reported(first: str, p: float, **top: float) -> dict[str, Any]:
     entries = [{"token": token.replace("_", " "), "logprob": math.log(value)} for token, value in top.items()]
     return {"logprobs": {"content": [{"token": first, "logprob": math.log(p), "top_logprobs": entries}]}}
 
 
 def test_probabilities_by_hand() -> None:
-    choice = told("Yes", 0.5, Yes=0.5, _yes=0.125, no=0.25, _No=0.0625, The=0.03125)
+    choice = reported("Yes", 0.5, Yes=0.5, _yes=0.125, no=0.25, _No=0.0625, The=0.03125)
     assert probability(choice, "yes") == pytest.approx(0.625)
     assert probability(choice, "No.") == pytest.approx(0.3125)
     assert probability(choice, "maybe") == 0
-    assert probability(told("Three", 0.5, Three=0.5, **{"3": 0.25}), "3") == pytest.approx(0.75)
-    assert probability(told("Bi", 0.5, Bi=0.5, _bicycle=0.25, Cat=0.125), "bicycle") == pytest.approx(0.75)
-    assert probability(told("yes", 0.75), "yes") == pytest.approx(0.75)  # only the token itself is told
-    assert probability(told("yes", 1.0, yes=1.0, Yes=1e-3), "yes") == 1  # rounding may go beyond
+    assert probability(reported("Three", 0.5, Three=0.5, **{"3": 0.25}), "3") == pytest.approx(0.75)
+    assert probability(reported("Bi", 0.5, Bi=0.5, _bicycle=0.25, Cat=0.125), "bicycle") == pytest.approx(0.75)
+    assert probability(reported("yes", 0.75), "yes") == pytest.approx(0.75)  # only the token itself is reported
+    assert probability(reported("yes", 1.0, yes=1.0, Yes=1e-3), "yes") == 1  # rounding may go beyond
 
 
-def test_an_address_that_is_none_is_told_when_building() -> None:
+def test_an_impossible_address_is_refused_when_building() -> None:
     with pytest.raises(RewardError, match=r"url is 'http://\.\.ö/v1'"):
-        build_server(ServerOptions(url="http://..ö/v1", model="m"), BuildContext())
+        ServerReward(ServerOptions(url="http://..ö/v1", model="m"))
 
 
 def test_the_client_is_closed_with_the_reward(chat_server: Any, flat: Tensor) -> None:

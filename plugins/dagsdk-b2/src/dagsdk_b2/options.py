@@ -13,15 +13,15 @@ class B2Options:
     """Options of `b2` (arXiv 2503.11240).
 
     first: L, how many of the last steps the first stage trains.
-    last: R, how many the last stage trains; 0 means all of them.
-    stages: S; a stage is an epoch, and epochs after the last stage are like it; 0 means as many as the run has epochs.
-    progressive: whether the window grows; otherwise it is the last stage's from the beginning.
-    branches: copies of the state that go on apart from the window's first step; 1 means none.
-    images_per_prompt: trajectories a prompt has, each of which branches.
-    group: what an advantage compares: the siblings of a "branch", or the "prompt-history", all scores of the
-        prompt in this stage and the last ones.
+    last: R, how many of them the last stage trains; 0 means all.
+    stages: S; a stage is an epoch, and later epochs are like the last stage; 0 means one stage per epoch of the run.
+    progressive: whether the window grows; otherwise every stage has the window of the last.
+    branches: copies of the state at the window's first step that continue with noise of their own; 1 means none.
+    images_per_prompt: trajectories per prompt, each of which branches.
+    group: which rewards an advantage is relative to: "branch" is those of the siblings, "prompt-history" all rewards of
+        the prompt in this stage and those before.
     history: how many stages before this one the prompt-history has.
-    keep_above: a branch's best is kept if its advantage is at least this, its worst if below minus this.
+    keep_above: the best of the siblings is kept if its advantage is at least this, the worst if below minus this.
     """
 
     first: int = field(default=14, validator=[instance_of(int), ge(1)])
@@ -43,5 +43,5 @@ class B2Options:
     def _has_siblings(self, attribute: Any, value: str) -> None:
         if value == "branch" and self.branches < 2:
             raise ValueError(
-                "'group' must be \"prompt-history\" where branches = 1, since siblings are compared: branch"
+                '\'group\' must be "prompt-history" where branches = 1, since "branch" compares siblings: branch'
             )

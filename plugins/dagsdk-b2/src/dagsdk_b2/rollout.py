@@ -1,4 +1,4 @@
-"""The window that grows backwards, the branches, and which of them are trained on (arXiv 2503.11240)."""
+"""The window that grows towards noise, the branches, and which of them are trained on (arXiv 2503.11240)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dagsdk import RolloutPlan, Signals, Trajectories
 from dagsdk.errors import TrainingError
-from dagsdk.objectives.protocol import Signals, Trajectories
-from dagsdk.rollouts.protocol import RolloutPlan
 from dagsdk_b2.history import History
 from dagsdk_b2.options import B2Options
 
@@ -21,21 +20,21 @@ SMALLEST = 1e-8
 def trained_steps(stage: int, stages: int, first: int, last: int, num_steps: int) -> int:
     """s_i = L + ⌊i (R - L + 1) / S⌋, how many of the last steps stage i = 0..S-1 trains; in 1..T.
 
-    L and R are first and last (0 means T), each at most T. Stages from S on are like the last one, S - 1.
+    L and R are first and last (0 means T), each at most T. Stages after the last one, S - 1, are like it.
     """
     final = min(last or num_steps, num_steps)
     begin = min(first, final)
     return begin + min(stage, stages - 1) * (final - begin + 1) // stages
 
 
-def advantages(scores: Tensor, among: Tensor) -> Tensor:
-    """(r - mean) / (population std + 1e-8) with mean and std of `among`; zeros where those are all the same.
+def advantages(rewards: Tensor, among: Tensor) -> Tensor:
+    """(r - mean) / (population std + 1e-8) with mean and std of `among`; zeros where those are all equal.
 
-    scores: shape (m,). among: shape (k,), k ≥ 1. Returns shape (m,). Both float64.
+    rewards: shape (m,). among: shape (k,), k ≥ 1. Returns shape (m,). Both float64.
     """
     if bool(among.max() == among.min()):  # rounding must not make a difference where there is none
-        return torch.zeros_like(scores)
-    return (scores - among.mean()) / (among.std(correction=0) + SMALLEST)
+        return torch.zeros_like(rewards)
+    return (rewards - among.mean()) / (among.std(correction=0) + SMALLEST)
 
 
 class B2:
@@ -59,7 +58,7 @@ class B2:
         )
 
     def select(self, trajectories: Trajectories, signals: Signals, /) -> Tensor:
-        """Of each branch the best, if its advantage is ≥ keep_above, and the worst, if it is < -keep_above."""
+        """Of the siblings in each branch, the best if its advantage is ≥ keep_above, the worst if < -keep_above."""
         advantage, limit = self._advantages(trajectories), self.options.keep_above
         kept = torch.zeros_like(advantage, dtype=torch.bool)
         for branch in trajectories.branch.unique():
@@ -71,18 +70,18 @@ class B2:
 
     def _advantages(self, trajectories: Trajectories) -> Tensor:
         """Shape (b,), float64."""
-        scores = trajectories.scores.double()
-        result = torch.zeros_like(scores)
+        rewards = trajectories.rewards.double()
+        result = torch.zeros_like(rewards)
         if self.history is None:
             for branch in trajectories.branch.unique():
                 rows = trajectories.branch == branch
-                result[rows] = advantages(scores[rows], scores[rows])
+                result[rows] = advantages(rewards[rows], rewards[rows])
             return result
         texts = [prompt.text for prompt in trajectories.prompts]
-        self.history.add(trajectories.epoch, texts, scores.tolist())
+        self.history.add(trajectories.epoch, texts, rewards.tolist())
         for text in dict.fromkeys(texts):
-            rows = torch.tensor([other == text for other in texts], device=scores.device)
-            result[rows] = advantages(scores[rows], scores.new_tensor(self.history.of(text)))
+            rows = torch.tensor([other == text for other in texts], device=rewards.device)
+            result[rows] = advantages(rewards[rows], rewards.new_tensor(self.history.of(text)))
         return result
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,4 +91,7 @@ class B2:
         if self.history is not None:
             self.history.load_state_dict(state)
         elif state:
-            raise TrainingError(f'b2 with group = "branch" has no state, but was given {sorted(state)} to restore')
+            raise TrainingError(
+                f'b2 with group = "branch" has no state, but was given {sorted(state)} to restore; resume with the '
+                "options that the run began with"
+            )

@@ -1,10 +1,9 @@
-"""Image and text encoders of CLIP kind, frozen, with gradients to the images. For other plugins, too."""
+"""CLIP's image and text encoders, frozen, with gradients to the images. Other plugins may use them."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dagsdk import BuildContext
-from dagsdk.errors import RewardError
+from dagsdk.errors import RewardError, brief
 from dagsdk.rewards.shared import shared
 from dagsdk.rewards.vision import CLIP_MEAN, CLIP_STD, encoder_input
-from dagsdk_clip.files import brief, local
+from dagsdk.rewards.weights import find_weights
+from dagsdk.suggestions import did_you_mean
 
 CACHED_TEXTS = 16_384
 """Texts whose embeddings an encoder keeps: 64 MiB of width 1024."""
@@ -25,9 +25,9 @@ CACHED_TEXTS = 16_384
 
 @frozen
 class Preprocessing:
-    """What an encoder wants to see: side x side pixels, standardised by colour.
+    """What an encoder takes: side × side pixels, standardised by colour.
 
-    resize: "shortest": the shorter edge becomes `side` and the middle is cut out; "squash": both edges become `side`.
+    resize: "shortest": the shorter edge becomes `side`, and the middle is cut out; "squash": both edges become `side`.
     """
 
     side: int
@@ -39,7 +39,7 @@ class Preprocessing:
     def __call__(self, images: Tensor) -> Tensor:
         """(b, 3, h, w) in [0, 1] → (b, 3, side, side); raises ValueError for other shapes."""
         if self.resize == "squash" and images.ndim == 4:
-            # first across, then down, and clamped each time: as Pillow does, and as `encoder_input` does
+            # first the width, then the height, clamped each time, as Pillow and `encoder_input` do
             for size in ((images.shape[2], self.side), (self.side, self.side)):
                 if images.shape[2:] != size:
                     images = F.interpolate(images, size, mode=self.interpolation, antialias=True).clamp(0, 1)
@@ -47,9 +47,9 @@ class Preprocessing:
 
 
 class Encoder:
-    """Embeds images and texts in one space. Frozen, so that rewards may share it, as those of `load_encoder` do.
+    """Embeds images and texts in one space. It is frozen, so that rewards can share it.
 
-    network: a CLIP with a parameter `logit_scale`; it is put to the context's device and dtype.
+    network: a CLIP with a parameter `logit_scale`; it is moved to the context's device and dtype.
     image: preprocessed images (b, 3, side, side) in the context's dtype → (b, d), by the network.
     text: one text → (1, d), by the network.
     """
@@ -77,7 +77,7 @@ class Encoder:
         return F.normalize(self._image(self.preprocessing(images).to(self._dtype)).float(), dim=1)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """b texts → (b, d), float32 of length 1, without gradient. Each is computed once, and kept on the device."""
+        """b texts → (b, d), float32 of length 1, without gradient. Embeddings are kept on the device."""
         found = {text: self._embed_text(text) for text in dict.fromkeys(texts)}
         return torch.stack([found[text] for text in texts])
 
@@ -86,7 +86,7 @@ class Encoder:
         """Shape (d,)."""
         known = self._known.pop(text, None)
         if known is None:
-            # one at a time: in batches, the rounding would depend on which texts happened to be new together
+            # one at a time: in a batch, rounding would depend on the other texts
             known = F.normalize(self._text(text).float(), dim=1)[0]
         self._known[text] = known
         if len(self._known) > CACHED_TEXTS:
@@ -95,12 +95,12 @@ class Encoder:
 
 
 def load_encoder(architecture: str, weights: str, context: BuildContext, *, sha256: str = "") -> Encoder:
-    """A CLIP of open_clip; whoever asks for the same one while it is in use gets the same object.
+    """A CLIP of open_clip. While it is in use, the same arguments give the same object.
 
-    architecture: of open_clip, such as "ViT-L-14"; a folder or a Hub id as `weights` brings its own.
+    architecture: a model of open_clip, such as "ViT-L-14"; without effect where `weights` is a folder or a Hub id.
     weights: one of open_clip's tags for the architecture, such as "openai"; the path of a weights file; the path of a
         folder (also as "local-dir:PATH") with open_clip_config.json and weights; "hf-hub:owner/name".
-    sha256: of the weights file, if `weights` is one; empty: not checked.
+    sha256: of the weights file, where `weights` is one; empty means not checked.
 
     Raises RewardError for names that open_clip does not know, files that are missing, damaged or do not fit, and
     weights that cannot be fetched.
@@ -111,12 +111,12 @@ def load_encoder(architecture: str, weights: str, context: BuildContext, *, sha2
 
 
 def _source(architecture: str, weights: str, sha256: str) -> tuple[str, dict[str, Any]]:
-    """What open_clip is asked for: the model's name, and arguments."""
+    """The name and the arguments with which open_clip creates the model."""
     import open_clip
 
     folder = Path(weights.removeprefix("local-dir:"))
     if open_clip.is_pretrained_cfg(architecture, weights):
-        # of tags trained with another activation than the architecture's, open_clip only warns
+        # where a tag was trained with another activation than the architecture's, open_clip only warns
         quick = bool(open_clip.get_pretrained_cfg(architecture, weights).get("quick_gelu"))
         found: tuple[str, dict[str, Any]] = architecture, {"pretrained": weights, "force_quick_gelu": quick}
     elif weights.startswith("hf-hub:"):
@@ -125,20 +125,20 @@ def _source(architecture: str, weights: str, sha256: str) -> tuple[str, dict[str
         found = f"local-dir:{folder.resolve()}", {}
     elif architecture not in (models := open_clip.list_models()):
         raise RewardError(
-            f"architecture is {architecture!r}; it must be a model of open_clip{_meant(architecture, models)} "
+            f"architecture is {architecture!r}; it must be a model of open_clip{_hint(architecture, models)} "
             "(open_clip.list_models() lists them): correct it, or set `weights` to a folder or a Hub id"
         )
     elif Path(weights).is_file() or Path(weights).suffix or "/" in weights:
-        return architecture, {"pretrained": str(local(weights, option="weights", sha256=sha256).resolve())}
+        return architecture, {"pretrained": str(find_weights(weights, option="weights", sha256=sha256).resolve())}
     else:
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         raise RewardError(
-            f"weights is {weights!r}; it must be a tag of open_clip for {architecture!r}{_meant(weights, tags)} "
+            f"weights is {weights!r}; it must be a tag of open_clip for {architecture!r}{_hint(weights, tags)} "
             f"(there are: {', '.join(tags) or 'none'}), a path, or 'hf-hub:owner/name': correct it"
         )
     if sha256:
         raise RewardError(
-            f"sha256 is set, and weights is {weights!r}; only one file has a SHA-256: set `weights` to its path, or "
+            f"sha256 is set, and weights is {weights!r}, which is not a file; set `weights` to the path of a file, or "
             "leave `sha256` out"
         )
     return found
@@ -150,7 +150,7 @@ def _load(name: str, arguments: Mapping[str, Any], context: BuildContext) -> Enc
     try:
         model = open_clip.create_model(name, require_pretrained=True, weights_only=True, **arguments)
         tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:  # of open_clip, the Hub, torch and safetensors; a broken file can raise anything
+    except Exception as error:  # of open_clip, the Hub, torch and safetensors; a damaged file can raise anything
         tag = f" with weights {arguments['pretrained']!r}" if arguments else ""
         raise RewardError(
             f"the CLIP {name!r}{tag} could not be loaded ({brief(error)}); fetch it where there is a network, or set "
@@ -171,12 +171,12 @@ def _preprocessing(name: str, found: Mapping[str, Any]) -> Preprocessing:
     height, width = (size, size) if isinstance(size, int) else size
     if height != width or resize not in ("shortest", "squash"):
         raise RewardError(
-            f"CLIP {name!r} wants images of {height} x {width} by resize_mode {resize!r}; square ones by 'shortest' or "
-            "'squash' are supported: choose another model"
+            f"CLIP {name!r} takes images of {height} × {width} by resize_mode {resize!r}; only square ones, by "
+            "'shortest' or 'squash', are supported: choose another model"
         )
     return Preprocessing(height, tuple(found["mean"]), tuple(found["std"]), found["interpolation"], resize)
 
 
-def _meant(value: str, known: Sequence[str]) -> str:
-    close = get_close_matches(value, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def _hint(value: str, known: Sequence[str]) -> str:
+    hint = did_you_mean(value, known)
+    return f"; {hint}" if hint else ""

@@ -1,41 +1,18 @@
-"""GFlowNet objectives over whole trajectories and their pieces. Torch is loaded in `build` only."""
+"""GFlowNet objectives over whole trajectories and their pieces, and reward-weighted likelihood on noised images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dagsdk import BuildContext, ObjectiveSpec, hookimpl
+from dagsdk import Needs, ObjectiveSpec, hookimpl
 from dagsdk_gfn.options import (
-    RELATIVE_TB_NEEDS,
-    SUBTB_NEEDS,
-    TB_NEEDS,
+    RewardWeightedOptions,
     SubTrajectoryBalanceOptions,
     TrajectoryBalanceOptions,
-    without_groups,
-    without_looking,
+    compares_images,
+    subtb_needs,
 )
-
-if TYPE_CHECKING:
-    from dagsdk.objectives.protocol import Objective
-
-
-def build_tb(options: TrajectoryBalanceOptions, context: BuildContext) -> Objective:
-    from dagsdk_gfn.trajectory_balance import TrajectoryBalance
-
-    return TrajectoryBalance(options)
-
-
-def build_relative_tb(options: TrajectoryBalanceOptions, context: BuildContext) -> Objective:
-    from dagsdk_gfn.trajectory_balance import RelativeTrajectoryBalance
-
-    return RelativeTrajectoryBalance(options)
-
-
-def build_subtb(options: SubTrajectoryBalanceOptions, context: BuildContext) -> Objective:
-    from dagsdk_gfn.sub_trajectory_balance import SubTrajectoryBalance
-
-    return SubTrajectoryBalance(options)
 
 
 @hookimpl
@@ -43,27 +20,36 @@ def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
     yield ObjectiveSpec(
         name="tb",
         summary="Trajectory balance, log-variance form: samples p(x) ∝ exp(β r(x))",
-        build=build_tb,
+        build="dagsdk_gfn.trajectory_balance:TrajectoryBalance",
         options=TrajectoryBalanceOptions,
-        needs=TB_NEEDS,
-        unneeded=without_groups,
+        compares_images=compares_images,
         off_policy=True,
     )
     yield ObjectiveSpec(
         name="relative-tb",
         summary="Trajectory balance relative to the model before training: samples p(x) ∝ p_ref(x) exp(β r(x))",
-        build=build_relative_tb,
+        build="dagsdk_gfn.trajectory_balance:RelativeTrajectoryBalance",
         options=TrajectoryBalanceOptions,
-        needs=RELATIVE_TB_NEEDS,
-        unneeded=without_groups,
+        needs=frozenset({Needs.REFERENCE_PATH}),
+        compares_images=compares_images,
         off_policy=True,
     )
     yield ObjectiveSpec(
         name="subtb",
-        summary="Sub-trajectory balance, SubTB(λ), with a flow network: samples p(x) ∝ exp(β r(x))",
-        build=build_subtb,
+        summary="Sub-trajectory balance, SubTB(λ), with a state flow: samples p(x) ∝ exp(β r(x))",
+        build="dagsdk_gfn.sub_trajectory_balance:SubTrajectoryBalance",
         options=SubTrajectoryBalanceOptions,
-        needs=SUBTB_NEEDS,
-        unneeded=without_looking,
+        needs=subtb_needs,
         off_policy=True,
+    )
+    yield ObjectiveSpec(
+        name="rwr",
+        summary="Reward-weighted likelihood on noised images: samples p(x) ∝ p_ref(x) exp(β r(x))",
+        build="dagsdk_gfn.reward_weighted:RewardWeightedLikelihood",
+        options=RewardWeightedOptions,
+        batches="denoisings",
+        samples="reference",
+        compares_images=compares_images,
+        # its images must be samples of the reference, and those that replay keeps are the best ones
+        off_policy=False,
     )

@@ -1,10 +1,10 @@
 """Sub-trajectory balance, SubTB(λ) (arXiv 2209.12782, section 3), transition by transition.
 
-Of the piece of a trajectory from state m to state n > m the residual is a sum of those of detailed balance,
+The residual of the piece of a trajectory from state m to state n > m is a sum of residuals of detailed balance,
 
     A_mn = log F(x_m) + Σ_{k=m}^{n-1} (log p_F - log p_B)(k) - log F(x_n) = Σ_{k=m}^{n-1} δ_k,
 
-so that the loss, over all pieces of it, is a quadratic form of the δ:
+so the loss of a trajectory, over all of its pieces, is a quadratic form of the δ:
 
     L = Σ_{m<n} w_mn A_mn² = δᵀ M δ,   w_mn = λ^(n-m) / Σ λ^(n-m),   M_kl = Σ_{m ≤ min(k,l), n > max(k,l)} w_mn.
 
@@ -19,11 +19,9 @@ import math
 import torch
 from torch import Tensor
 
-from dagsdk.objectives.beta import beta_at
-from dagsdk.objectives.detailed_balance import required, residual
-from dagsdk.objectives.protocol import Loss, Signals, Trajectories, Transitions
-from dagsdk.objectives.stateless import Stateless
-from dagsdk_gfn.options import SUBTB_NEEDS, SubTrajectoryBalanceOptions, without_looking
+from dagsdk import Loss, Signals, Stateless, Trajectories, Transitions
+from dagsdk.objectives.toolbox import beta_at, residual
+from dagsdk_gfn.options import SubTrajectoryBalanceOptions
 
 
 def pieces(steps: int, lam: float) -> Tensor:
@@ -38,22 +36,19 @@ def pieces(steps: int, lam: float) -> Tensor:
 
 
 class SubTrajectoryBalance(Stateless):
-    """`subtb`. The gradient is that of L where an epoch is one update and one pass; further ones see the epoch's δ."""
+    """`subtb`. The gradient is that of L where an epoch is one update and one pass; later updates use the epoch's δ."""
 
     def __init__(self, options: SubTrajectoryBalanceOptions | None = None) -> None:
         self.options = options or SubTrajectoryBalanceOptions()
-        self.needs = SUBTB_NEEDS - without_looking(self.options)
 
     def prepare(self, trajectories: Trajectories, /) -> Signals:
         options = self.options
         beta = beta_at(options.beta, trajectories.epoch, trajectories.epochs, options.beta_warmup)
-        network, potential = (required(getattr(trajectories, name), name) for name in ("log_flow", "potential"))
-        log_flow = network + beta * potential
+        log_flow = trajectories.state_flow.network + beta * trajectories.state_flow.potential
         delta = log_flow[:, :-1] + trajectories.log_pf_old - log_flow[:, 1:] - trajectories.log_pb
-        steps = delta.shape[1]
-        weighted = delta @ pieces(steps, options.lam).to(delta)  # M is symmetric
+        weighted = delta @ pieces(trajectories.steps, options.lam).to(delta)  # M is symmetric
         metrics = {"beta": beta, "subtrajectory": float((weighted * delta).sum(1).mean())}
-        return Signals(beta=beta, values=2 * steps * weighted, metrics=metrics)
+        return Signals(beta=beta, values=2 * trajectories.steps * weighted, metrics=metrics)
 
     def loss(self, batch: Transitions, /) -> Loss:
         delta = residual(batch, batch.log_pf)

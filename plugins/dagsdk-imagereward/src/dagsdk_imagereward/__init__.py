@@ -1,17 +1,13 @@
-"""ImageReward (arXiv 2304.05977) as a reward. Torch and transformers are loaded in `build` only."""
+"""ImageReward (arXiv 2304.05977) as a reward. Torch and transformers are loaded when the reward is built."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 from attrs.validators import and_, instance_of, matches_re, min_len
 
-from dagsdk import BuildContext, RewardSpec, hookimpl
-
-if TYPE_CHECKING:
-    from dagsdk.rewards.protocol import Reward
+from dagsdk import RewardSpec, hookimpl
 
 PUBLISHED_SHA256 = "d71dc8d4912bc633c06ab8ef1ef6a81e8199d4369f14b47b29baf1d19de561f6"
 """Of ImageReward.pt, as its page on the Hub states it."""
@@ -24,11 +20,12 @@ class ImageRewardOptions:
     """Options of `imagereward`. Relative paths start at the working directory.
 
     checkpoint: the weights: a Hub repository (owner/name), a file, or a folder.
-    file: name of the weights in that repository or folder; safetensors, or a .pt that holds tensors only.
+    file: name of the weights in that repository or folder; safetensors, or a .pt that holds only tensors.
     revision: branch, tag or commit of the repository.
-    sha256: the digest that the weights must have, 64 hexadecimal digits; "" for weights of your own, unchecked.
+    sha256: the digest that the weights must have, 64 hexadecimal digits; "" for weights of your own, which are not
+        checked.
     tokenizer: where BERT's vocab.txt is: a Hub repository, a file, or a folder.
-    config: a JSON file with other sizes than the published ones, for a model of your own; "" for the published.
+    config: a JSON file with the sizes of a model of your own; "" for the published sizes.
     """
 
     checkpoint: str = field(default="zai-org/ImageReward", validator=_text)
@@ -39,18 +36,12 @@ class ImageRewardOptions:
     config: str = field(default="", validator=instance_of(str))
 
 
-def build_imagereward(options: ImageRewardOptions, context: BuildContext) -> Reward:
-    from dagsdk_imagereward.reward import build
-
-    return build(options, context)
-
-
 @hookimpl
 def dagsdk_rewards() -> Iterable[RewardSpec[ImageRewardOptions]]:
     yield RewardSpec(
         name="imagereward",
         summary="ImageReward: how well people would like the image for its prompt (about -2 to 2)",
-        build=build_imagereward,
+        build="dagsdk_imagereward.reward:build",
         options=ImageRewardOptions,
         differentiable=True,
         weights=("zai-org/ImageReward (1.8 GB)", "google-bert/bert-base-uncased (vocabulary only, 0.2 MB)"),

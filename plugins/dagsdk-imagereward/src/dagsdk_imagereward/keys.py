@@ -1,4 +1,4 @@
-"""From the published checkpoint's names of weights to those of the networks here, with nothing left over."""
+"""From the names of weights in the published checkpoint to those of the network here."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ RENAMED = (
     ("text.", "blip.text_encoder."),
     ("head.", "mlp.layers."),
 )
-"""Ours, theirs: a part of an image encoder's name where it begins with a dot, the beginning of a name otherwise."""
+"""(ours, theirs): the beginning of a name or, with a dot in front, a part of a name of the image encoder."""
 
 UNUSED = frozenset(
     {
-        "blip.text_encoder.embeddings.position_ids",  # 0, 1, 2, …: a buffer and no weight
-        "blip.vision_proj.weight",  # BLIP's contrastive heads: ImageReward's class has them and does not call them
+        "blip.text_encoder.embeddings.position_ids",  # 0, 1, 2, …: a buffer
+        "blip.vision_proj.weight",  # BLIP's contrastive heads, which ImageReward's class has and never calls
         "blip.vision_proj.bias",
         "blip.text_proj.weight",
         "blip.text_proj.bias",
     }
 )
-"""What a published checkpoint may hold besides the weights of a score."""
+"""What a published checkpoint may hold that the reward does not use."""
 
 
 def published_name(name: str) -> str:
@@ -49,9 +49,9 @@ def published_name(name: str) -> str:
 
 
 def from_published(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The weights of a checkpoint, by the names of `wanted`, which gives names and shapes.
+    """The weights of a checkpoint under the names of `wanted`, a state dict with names and shapes.
 
-    Raises RewardError if a weight is missing, has another shape, or is left over and not `UNUSED`.
+    Raises RewardError if a weight is missing, has another shape, or is neither wanted nor `UNUSED`.
     """
     theirs = {published_name(name): name for name in wanted}
     missing = sorted(theirs.keys() - found.keys())

@@ -1,4 +1,4 @@
-"""How large the networks are: as published, or as a JSON file says."""
+"""The sizes of the networks: as published, or as a JSON file says."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _patches(instance: Any, attribute: Attribute[int], value: int) -> None:
 
 @frozen(kw_only=True)
 class VisionSizes:
-    """Of the image encoder, a ViT-L/16 by default. image_size, patch_size: edges of squares, in pixels."""
+    """Sizes of the image encoder, a ViT-L/16 by default. image_size, patch_size: edges of squares, in pixels."""
 
     hidden_size: int = field(default=1024, validator=ge(1))
     intermediate_size: int = field(default=4096, validator=ge(1))
@@ -40,7 +40,7 @@ class VisionSizes:
 
 @frozen(kw_only=True)
 class TextSizes:
-    """Of the text encoder, BERT-base by default; vocab_size counts [DEC] and [ENC], which BLIP adds."""
+    """Sizes of the text encoder, BERT-base by default. vocab_size counts [DEC] and [ENC], which BLIP adds."""
 
     vocab_size: int = field(default=30524, validator=ge(3))
     hidden_size: int = field(default=768, validator=ge(1))
@@ -52,27 +52,27 @@ class TextSizes:
 
 @frozen(kw_only=True)
 class Sizes:
-    """Of both. The default is the published model: BLIP with ViT-L/16 (arXiv 2201.12086) at 224 pixels."""
+    """Sizes of both. The default is the published model: BLIP with ViT-L/16 (arXiv 2201.12086) at 224 pixels."""
 
     vision: VisionSizes = VisionSizes()
     text: TextSizes = TextSizes()
 
 
 def read_sizes(config: str) -> Sizes:
-    """The sizes in a JSON file with the tables "vision" and "text"; what it leaves out is as published.
+    """The sizes in a JSON file with the objects "vision" and "text"; keys that are left out are as published.
 
-    "" gives the published sizes. Raises RewardError for a file that cannot be read and ConfigError for what is in it.
+    "" gives the published sizes. Raises RewardError for a file that cannot be read, and ConfigError for wrong sizes.
     """
     if not config:
         return Sizes()
     try:
         table = json.loads(Path(config).expanduser().read_text(encoding="utf-8"))
         if not isinstance(table, dict):
-            raise ValueError(f"it holds {type(table).__name__} and no table")
+            raise ValueError(f"it holds a {type(table).__name__}, not an object")
     except (OSError, ValueError) as error:
         raise RewardError(
             f"reward 'imagereward': config is {config!r}, which cannot be read as JSON ({error}); "
-            'give the path of a JSON file with the tables "vision" and "text", or "" for the published sizes'
+            'give the path of a JSON file with the objects "vision" and "text", or "" for the published sizes'
         ) from error
     sizes: Sizes = structure_options(Sizes, table, source=f"reward 'imagereward', config {config!r}")
     return sizes

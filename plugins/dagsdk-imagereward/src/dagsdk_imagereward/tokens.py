@@ -15,13 +15,13 @@ from dagsdk.errors import RewardError
 from dagsdk_imagereward.sizes import TOKENS
 
 ADDED = ("[DEC]", "[ENC]")
-"""BLIP's own tokens, after those of BERT. ImageReward reserves them and puts neither in front of a prompt."""
+"""BLIP's own tokens, numbered after those of BERT. ImageReward reserves them, and uses neither."""
 
 
 class Tokens:
-    """Texts → ids and mask, (b, 35) int64 each: lower-case WordPiece between [CLS] and [SEP], cut or padded with 0.
+    """Texts → ids and mask, shape (b, 35) and int64 each: lower-case WordPiece between [CLS] and [SEP], padded by 0.
 
-    Raises RewardError for a vocabulary that cannot be read or is not the one of `vocab_size` tokens.
+    Raises RewardError for a vocabulary that cannot be read, or has another number of tokens than `vocab_size`.
     """
 
     def __init__(self, vocabulary: Path, vocab_size: int) -> None:
@@ -30,7 +30,7 @@ class Tokens:
         except Exception as error:  # a bare Exception or TypeError, from Rust or from a missing special token
             raise RewardError(
                 f"reward 'imagereward': the vocabulary {str(vocabulary)!r} cannot be read ({error}); it must be the "
-                "vocab.txt of a BERT, one token a line, with [UNK], [CLS] and [SEP]"
+                "vocab.txt of a BERT, one token per line, with [UNK], [CLS] and [SEP]"
             ) from error
         tokenizer.add_special_tokens([*ADDED])
         if tokenizer.get_vocab_size() != vocab_size:

@@ -8,36 +8,35 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
 from tempfile import TemporaryFile
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from attrs import frozen
 from PIL import Image
 from torch import Tensor
 
-from dagsdk import Prompt
 from dagsdk.rewards.images import to_uint8
+
+if TYPE_CHECKING:
+    from dagsdk import Prompt
+    from dagsdk_jpeg import JpegOptions
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 LARGE = 2**15
-"""Pixels of an image from which on threads gain; below, most of the time is Python's."""
+"""Pixels of an image from which threads are faster; below, most of the time is spent in Python."""
 
 
-@frozen
-class JpegSize:
-    """Reward: sign · size in kB (1000 bytes) of each image as a JPEG by Pillow.
+class Incompressibility:
+    """Reward: size in kB (1000 bytes) of each image as a JPEG by Pillow.
 
-    threads: how many encode large images; 0 is as many as torch has.
-
-    Images (b, 3, h, w) in [0, 1] → (b,), float32. Raises ValueError for images of another shape.
+    Images (b, 3, h, w) in [0, 1] → (b,), float32, without gradient. Raises ValueError for images of another shape.
     """
 
-    quality: int
-    sign: Literal[-1, 1]
-    subsampling: str = "4:2:0"
-    threads: int = 0
+    sign = 1
+
+    def __init__(self, options: JpegOptions) -> None:
+        self.options = options
 
     def __call__(self, images: Tensor, prompts: Sequence[Prompt], /) -> Tensor:
         sizes = [self.sign * size / 1000 for size in self._bytes(images)]
@@ -45,16 +44,23 @@ class JpegSize:
 
     def _bytes(self, images: Tensor) -> list[int]:
         if images.device.type == "cpu":
-            to_uint8(images[:0])  # refuses what is no batch of images
+            to_uint8(images[:0])  # refuses other shapes
             pictures: Array = images.detach().float().numpy()
         else:
             pictures = to_uint8(images).cpu().numpy()
-        save = partial(Image.Image.save, format="JPEG", quality=self.quality, subsampling=self.subsampling)
-        workers = min(self.threads or torch.get_num_threads(), len(pictures))
+        quality, subsampling = self.options.quality, self.options.subsampling
+        save = partial(Image.Image.save, format="JPEG", quality=quality, subsampling=subsampling)
+        workers = min(self.options.threads or torch.get_num_threads(), len(pictures))
         if workers < 2 or images[0, 0].numel() < LARGE:
             return [_size(picture, save) for picture in pictures]
         with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(partial(_size_beside_others, save=save), pictures))
+            return list(pool.map(partial(_size_in_thread, save=save), pictures))
+
+
+class Compressibility(Incompressibility):
+    """Reward: the negative size."""
+
+    sign = -1
 
 
 def _size(picture: Array, save: partial[None]) -> int:
@@ -63,16 +69,16 @@ def _size(picture: Array, save: partial[None]) -> int:
     return buffer.tell()
 
 
-def _size_beside_others(picture: Array, save: partial[None]) -> int:
-    """The same by a file: Pillow lets other threads run only while it writes to one that has a descriptor."""
+def _size_in_thread(picture: Array, save: partial[None]) -> int:
+    """The same through a file: Pillow releases the GIL only while it writes to one with a file descriptor."""
     with TemporaryFile(buffering=0) as file:
         save(Image.fromarray(_as_bytes(picture)), file)
         return file.seek(0, os.SEEK_END)
 
 
 def _as_bytes(picture: Array) -> Array:
-    """`to_uint8` of one image, (3, h, w) → (h, w, 3): what stays in the processor's cache takes a fifth of the time."""
-    if picture.dtype == np.uint8:  # has been there
+    """`to_uint8` of one image, (3, h, w) → (h, w, 3): one image stays in the cache, which takes a fifth of the time."""
+    if picture.dtype == np.uint8:  # it came from an accelerator
         return picture
     scaled = np.clip(picture, 0, 1) * np.float32(255)
     np.rint(scaled, out=scaled)

@@ -1,4 +1,4 @@
-"""Animals: by name, doing things, and in numbers (DDPO, arXiv 2305.13301)."""
+"""Animals: by name, with activities, and in numbers (DDPO, arXiv 2305.13301)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from itertools import combinations
 
 import inflect
 
-from dagsdk import Prompt
+from dagsdk import NoOptions, Prompt
 from dagsdk_prompts.indexed import Indexed
-from dagsdk_prompts.options import CountingOptions
+from dagsdk_prompts.options import AnimalsOptions, CountingOptions
 from dagsdk_prompts.questions import questions
 from dagsdk_prompts.words import ACTIVITIES, ANIMALS
 
 
-def names(template: str) -> tuple[Prompt, ...]:
-    """One prompt an animal."""
-    return tuple(Prompt(template.replace("{animal}", animal)) for animal in ANIMALS)
+def names(options: AnimalsOptions) -> tuple[Prompt, ...]:
+    """One prompt per animal."""
+    return tuple(Prompt(options.template.replace("{animal}", animal)) for animal in ANIMALS)
 
 
-def activities() -> tuple[Prompt, ...]:
-    """Each animal with each activity, the animals' order within an activity's."""
+def activities(options: NoOptions) -> tuple[Prompt, ...]:
+    """Each animal with each activity: all animals with the first activity, then all with the second, and so on."""
     grammar = inflect.engine()
     return tuple(busy(str(grammar.a(animal)), animal, activity) for activity in ACTIVITIES for animal in ANIMALS)
 
 
 def busy(subject: str, animal: str, activity: str) -> Prompt:
-    """A prompt for one animal, and whether it is there and does what it should as questions."""
+    """A prompt for one animal with an activity, and two questions: is it there, and does it do that?"""
     return Prompt(
         f"{subject} {activity}",
         questions((f"Is there {subject} in this image?", "yes"), (f"Is the {animal} {activity}?", "yes")),
@@ -33,7 +33,7 @@ def busy(subject: str, animal: str, activity: str) -> Prompt:
 
 
 class Counted(Indexed):
-    """Animals in numbers: each kind (or pair of kinds) in each number (or pair of numbers) from low to high."""
+    """Numbers of animals: each kind (or pair of kinds) in each number (or pair of numbers) from low to high."""
 
     def __init__(self, options: CountingOptions) -> None:
         self._low = options.low

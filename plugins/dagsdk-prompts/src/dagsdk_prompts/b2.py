@@ -1,4 +1,4 @@
-"""The three templates of B²-DiffuRL (arXiv 2503.11240): its rules; in the last two, words of our own."""
+"""The three templates of B²-DiffuRL (arXiv 2503.11240). The rules are the paper's, some words ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dagsdk import Prompt
 from dagsdk_prompts.animals import busy
-from dagsdk_prompts.options import ListOptions, Split
+from dagsdk_prompts.options import ListOptions, SplitOptions
 from dagsdk_prompts.questions import questions
 from dagsdk_prompts.reading import string_list
 from dagsdk_prompts.splits import Prompts, part
@@ -22,10 +22,10 @@ from dagsdk_prompts.words import (
 )
 
 
-def activities(split: Split) -> Prompts:
-    """Always "a": animals 1 to 15 wash dishes, 16 to 30 ride a bike, 31 to 45 play chess in training (45 prompts).
+def activities(options: SplitOptions) -> Prompts:
+    """Training: animals 1 to 15 wash dishes, 16 to 30 ride a bike, 31 to 45 play chess (45 prompts).
 
-    The test part has each animal with the two activities that it was not seen with (90).
+    Test: each animal with its two other activities (90). The article is always "a".
     """
     share = len(ANIMALS) // len(ACTIVITIES)
     train: list[Prompt] = []
@@ -33,11 +33,11 @@ def activities(split: Split) -> Prompts:
     for place, animal in enumerate(ANIMALS):
         for number, activity in enumerate(ACTIVITIES):
             (train if number == place // share else test).append(busy(f"a {animal}", animal, activity))
-    return part(split, train, test)
+    return part(options.split, train, test)
 
 
 def colours(options: ListOptions) -> Prompts:
-    """Training: 20 fruits in their two usual colours. Test: each in an unusual one, and 20 vegetables (40 each)."""
+    """Training: 20 fruits in two usual colours (40). Test: each in an unusual colour, and 20 vegetables (40)."""
     if options.file:
         return _published(options.file)
     train = [_coloured(colour, fruit) for fruit, usual in FRUITS.items() for colour in usual]
@@ -47,7 +47,7 @@ def colours(options: ListOptions) -> Prompts:
 
 
 def relations(options: ListOptions) -> Prompts:
-    """Training: 10 pairs of things in 4 relations (40). Test: 10 new pairs, and those pairs in 2 new relations (30)."""
+    """Training: 10 pairs of things in 4 relations (40). Test: 10 new pairs, and those in 2 new relations (30)."""
     if options.file:
         return _published(options.file)
     train = [_related(thing, relation, other) for thing, other in PAIRS for relation in RELATIONS]
@@ -58,7 +58,7 @@ def relations(options: ListOptions) -> Prompts:
 
 
 def _unusual(place: int, usual: tuple[str, str]) -> str:
-    """The first colour, from the place-th on and around, that is not a usual one."""
+    """The first colour that is not a usual one, counted from `place` on, in a circle."""
     return next(c for i in range(len(COLOURS)) if (c := COLOURS[(place + i) % len(COLOURS)]) not in usual)
 
 

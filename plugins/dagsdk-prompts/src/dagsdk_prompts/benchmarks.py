@@ -1,4 +1,4 @@
-"""Prompts of published benchmarks. Their sentences are other people's: read from a file or the Hub, none shipped."""
+"""Prompts of published benchmarks. They are other people's text: read from a file or the Hub, and not shipped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _style(options: HpdOptions, style: str) -> Path:
 def _table(
     options: DrawBenchOptions | PartiOptions, text: str, others: Sequence[str], hub_split: str
 ) -> Iterable[Prompt]:
-    """A local table, or one of the Hub; the other columns become metadata with lower-case keys."""
+    """A table from a file or the Hub. The other columns become metadata, with keys in lower case."""
     if not options.path:
         from dagsdk_prompts.hub import HubPrompts
 
@@ -63,4 +63,4 @@ def _renamed(prompt: Prompt, others: Sequence[str], where: str) -> Prompt:
     try:
         return Prompt(prompt.text, {name.lower(): prompt.metadata[column(name, prompt.metadata)] for name in others})
     except ValueError as error:
-        raise PromptsError(f"{where}: {error}, besides the prompts; add it, or give another file") from error
+        raise PromptsError(f"{where}: {error}; add it, or give another file") from error

@@ -1,4 +1,4 @@
-"""What can go wrong with prompts from elsewhere."""
+"""The error for prompts that are read from files and datasets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts of a file of any size: kept is where each begins (8 bytes), read is what is asked for."""
+"""Prompts of a file of any size. Only the position of each entry, 8 bytes, is kept; entries are read on demand."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dagsdk_prompts.reading import Lines, opened
 
 @define
 class Scan:
-    """One pass over a file: each record with the byte that it begins at. Everything is checked on the way."""
+    """One pass over a file, which yields each record with the byte that it begins at, and checks all of it."""
 
     path: Path
     format: str = "auto"
     text_column: str = "text"
     blank: Blank = "error"
     parse: Parse | None = None
-    """Of the records below the header, once the pass has begun."""
+    """The parser of the records after the header; set when the pass begins."""
 
     def __call__(self, file: BinaryIO) -> Iterator[tuple[int, Record]]:
         lines = Lines(file, self.path)
@@ -60,8 +60,8 @@ def prompts(scan: Scan) -> list[Prompt]:
 class PromptFile(Indexed):
     """The prompts of a file, in its order.
 
-    Each read opens the file anew, so that threads and forked processes share nothing. Raises PromptsError for a file
-    that is missing, has no prompt or a wrong entry, and later, when it is read, for one that has changed since.
+    Each read opens the file again, so that threads and forked processes share nothing. Raises PromptsError for a file
+    that is missing, has no prompt or a wrong entry; and later, on reading, for one that has changed.
     """
 
     def __init__(self, options: FileOptions) -> None:
@@ -85,8 +85,8 @@ class PromptFile(Indexed):
         with opened(self._path) as file:
             if _stamp(file) != self._stamp:
                 raise PromptsError(
-                    f"{self._path}: has changed since the run began, by its size or its time; entries are read where "
-                    "they were: put it back as it was, or start a new run"
+                    f"{self._path}: its size or time of change is not the same as when the run began; entries are read "
+                    "by their position: restore the file, or start a new run"
                 )
             file.seek(self._offsets[index])
             return Prompt(*next(self._parse(Lines(file, self._path))))

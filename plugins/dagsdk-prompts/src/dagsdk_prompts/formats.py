@@ -1,4 +1,4 @@
-"""Text, JSON lines, CSV and TSV as records: a text and its metadata each, one after the other."""
+"""Text, JSON lines, CSV and TSV as records: pairs of a text and its metadata."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from dagsdk_prompts.reading import Lines, column, strict_json
 
 Record = tuple[str, dict[str, Any]]
 Parse = Callable[[Lines], Iterator[Record]]
-"""The records from where the lines stand; takes no more lines than they need. Raises ValueError for a wrong one."""
+"""Yields the records from the current line on, and reads no line ahead. Raises ValueError for a wrong record."""
 
 SUFFIXES = {".txt": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 
 DIALECTS: dict[str, dict[str, Any]] = {
     "csv": {"strict": True},
-    "tsv": {"strict": True, "delimiter": "\t", "quoting": csv.QUOTE_NONE},  # its quotation marks belong to the text
+    "tsv": {"strict": True, "delimiter": "\t", "quoting": csv.QUOTE_NONE},  # quotation marks are part of the text
 }
 
 
 def format_of(path: Path, asked: str) -> str:
-    """The format that is asked for, or that the suffix tells. Raises PromptsError where it tells none."""
+    """The format asked for; for "auto", that of the suffix. Raises PromptsError for an unknown suffix."""
     if asked != "auto":
         return asked
     if path.suffix.lower() not in SUFFIXES:
         raise PromptsError(
-            f"{path}: the suffix {path.suffix!r} tells no format; it must be one of {', '.join(SUFFIXES)}, or set "
+            f"{path}: the suffix {path.suffix!r} stands for no format; it must be one of {', '.join(SUFFIXES)}, or set "
             'format = "text", "jsonl", "csv" or "tsv"'
         )
     return SUFFIXES[path.suffix.lower()]
 
 
 def parser(kind: str, text_column: str, lines: Lines) -> Parse:
-    """The parser of a format. Takes the header from the lines, where there is one."""
+    """The parser of a format. Reads the header, where there is one, from the lines."""
     match kind:
         case "text":
             return _texts
@@ -68,7 +68,7 @@ def _objects(lines: Lines, text_column: str) -> Iterator[Record]:
         text = entry.pop(text_column)
         if not isinstance(text, str):
             raise ValueError(f"{text_column!r} is {text!r}; it must be a string")
-        text.encode("utf-8")  # half of a surrogate pair is JSON, but no text
+        text.encode("utf-8")  # half of a surrogate pair is valid JSON, but cannot be written
         yield text, entry
 
 

@@ -1,4 +1,4 @@
-"""Datasets of the Hub: memory-mapped tables by the `datasets` library, single files by huggingface_hub."""
+"""Datasets on the Hub: tables by the `datasets` library, memory-mapped; single files by huggingface_hub."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow.compute as arrow
 from datasets import ClassLabel, Dataset, load_dataset
 
 from dagsdk import Prompt
+from dagsdk.errors import brief
 from dagsdk_prompts.errors import PromptsError
 from dagsdk_prompts.indexed import Indexed
 from dagsdk_prompts.options import HubOptions
@@ -27,7 +28,7 @@ def hub_file(dataset: str, revision: str | None, name: str) -> Path:
 
 
 class HubPrompts(Indexed):
-    """Rows of a dataset as prompts; they stay on the disk. Raises PromptsError where it cannot be had or has none."""
+    """Rows of a dataset as prompts; they stay on disk. Raises PromptsError if it cannot be loaded or has no prompt."""
 
     def __init__(self, options: HubOptions) -> None:
         where = f"Hub dataset {options.dataset!r}, split {options.split!r}"
@@ -62,7 +63,7 @@ class HubPrompts(Indexed):
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it; a number that is not finite is None. Raises TypeError for anything else."""
+    """A value in types that JSON has; a number that is not finite becomes None. Raises TypeError for other types."""
     match value:
         case None | bool() | int() | str():
             return value
@@ -72,13 +73,13 @@ def plain(value: Any) -> Any:
             return [plain(member) for member in value]
         case dict():
             return {str(key): plain(member) for key, member in value.items()}
-    raise TypeError(f"holds a {type(value).__name__}, which JSON has not")
+    raise TypeError(f"holds a {type(value).__name__}, which JSON cannot hold")
 
 
 def _load(options: HubOptions, where: str) -> Dataset:
     try:
         found = load_dataset(options.dataset, options.subset, split=options.split, revision=options.revision)
-    except Exception as error:  # whatever reading any format may raise
+    except Exception as error:  # reading a format can raise anything
         raise PromptsError(f"{where}: {_unloaded(error)}") from error
     if not isinstance(found, Dataset):
         raise PromptsError(f"{where}: is a {type(found).__name__}, not one table; name one split")
@@ -102,15 +103,14 @@ def _with_text(rows: Dataset, text: str, options: HubOptions, where: str) -> Dat
 
 
 def _blank(texts: Any, start: int) -> list[int]:
-    """Places of the missing and the blank, the first of these texts being at `start`."""
+    """Indices of texts that are missing or blank; the first text has the index `start`."""
     length = arrow.utf8_length(arrow.utf8_trim_whitespace(texts))
     empty = arrow.fill_null(arrow.equal(length, 0), True)
     return [start + place for place in arrow.indices_nonzero(empty).to_pylist()]
 
 
 def _unloaded(error: Exception) -> str:
-    reason = str(error).strip().partition("\n")[0]
     return (
-        f"cannot be loaded: {type(error).__name__}: {reason}; check its name, subset, split and revision, and that the "
-        "network is there, or that it was loaded on this machine before"
+        f"cannot be loaded: {brief(error)}; check its name, subset, split and revision, and that there is a network, "
+        "or a copy in the cache"
     )

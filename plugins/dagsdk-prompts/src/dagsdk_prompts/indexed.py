@@ -1,4 +1,4 @@
-"""Prompts that are made when they are read, so that millions of them take no memory."""
+"""Prompts that are made on demand, so that millions of them take no memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dagsdk import Prompt
 
 
 class Indexed(Sequence[Prompt]):
-    """A sequence whose items `at` makes, for an index from 0 to its length - 1."""
+    """A sequence whose items are made by `at`, for an index from 0 to its length - 1."""
 
     @abstractmethod
     def at(self, index: int) -> Prompt: ...

@@ -1,4 +1,4 @@
-"""What a run file may say of each prompt set. No library is loaded here but attrs."""
+"""Options of each prompt set. No library but attrs is loaded here."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class SplitOptions:
 class ListOptions(SplitOptions):
     """Options of `b2-colours` and `b2-relations`.
 
-    split: as for `b2-activities`; without effect beside `file`.
-    file: a JSON list of strings, taken as it is instead of our own list; "" is our own.
+    split: as for `b2-activities`; without effect where `file` is given.
+    file: a JSON list of strings, used as it is in place of the plugin's list; "" means the plugin's list.
     """
 
     file: str = ""
@@ -74,10 +74,10 @@ class DrawBenchOptions(SplitOptions):
     """Options of `drawbench`.
 
     split: "train", "test" or "all".
-    path: a CSV file with the columns Prompts and Category; "" loads from the Hub.
-    dataset, revision: of the Hub, where no path is given.
-    exclude: categories that are left out of every split.
-    held_out: how many of each category's first prompts are the test split.
+    path: a CSV file with the columns Prompts and Category; "" means the Hub.
+    dataset, revision: on the Hub, where no path is given.
+    exclude: categories left out of all splits.
+    held_out: how many prompts of each category, the first ones, are the test split.
     """
 
     path: str = ""
@@ -95,10 +95,10 @@ class HpdOptions(SplitOptions):
     """Options of `hpdv2`.
 
     split: "train", "test" or "all".
-    path: a folder with a STYLE.json for each style; "" loads from the Hub.
-    dataset, revision: of the Hub, where no path is given.
+    path: a folder with a STYLE.json for each style; "" means the Hub.
+    dataset, revision: on the Hub, where no path is given.
     styles: which styles, in this order.
-    held_out: how many of each style's first prompts are the test split.
+    held_out: how many prompts of each style, the first ones, are the test split.
     """
 
     path: str = ""
@@ -112,8 +112,8 @@ class HpdOptions(SplitOptions):
 class PartiOptions:
     """Options of `parti`.
 
-    path: a TSV or CSV file with the columns Prompt, Category and Challenge; "" loads from the Hub.
-    dataset, revision: of the Hub, where no path is given.
+    path: a TSV or CSV file with the columns Prompt, Category and Challenge; "" means the Hub.
+    dataset, revision: on the Hub, where no path is given.
     """
 
     path: str = ""
@@ -126,10 +126,10 @@ class FileOptions:
     """Options of `file`.
 
     path: of the file; a relative one begins at the working directory.
-    format: "auto" goes by the suffix: .txt, .jsonl or .ndjson, .csv, .tsv.
-    text_column: the key or column of the prompt; the others are metadata.
-    blank: what an entry without a text is: an "error", or one to "skip".
-    limit: how many entries are taken from the beginning, at most.
+    format: "auto" means by the suffix: .txt, .jsonl or .ndjson, .csv, .tsv.
+    text_column: the key or column of the prompt; the others become metadata.
+    blank: whether an entry without a text is an "error", or skipped ("skip").
+    limit: at most so many entries are used, from the beginning.
     """
 
     path: str = field(validator=min_len(1))
@@ -144,13 +144,13 @@ class HubOptions:
     """Options of `hub`.
 
     dataset: its id on the Hub (owner/name), or a folder of data files.
-    subset: which configuration of it; none where it has only one.
+    subset: which configuration of it; None where it has only one.
     split: of the dataset, such as "train" or "test[:10%]".
-    revision: a branch, tag or commit; none is the main branch.
+    revision: a branch, tag or commit; None means the main branch.
     text_column: the column of the prompt.
     metadata_columns: columns that become metadata.
-    blank: what a row without a text is: an "error", or one to "skip".
-    limit: how many rows are taken from the beginning, at most.
+    blank: whether a row without a text is an "error", or skipped ("skip").
+    limit: at most so many rows are used, from the beginning.
     """
 
     dataset: str = field(validator=min_len(1))

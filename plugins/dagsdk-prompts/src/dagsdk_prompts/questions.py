@@ -1,4 +1,4 @@
-"""Questions about an image, with their answers, as the metadata that question-answering rewards read."""
+"""Questions about an image with their answers, as the metadata that question-answering rewards read."""
 
 from __future__ import annotations
 

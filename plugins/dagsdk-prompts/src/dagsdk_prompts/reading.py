@@ -1,4 +1,4 @@
-"""Text files, strictly: UTF-8 lines that know where they are, JSON that is JSON, columns that exist."""
+"""Strict reading of text files: UTF-8 lines with their numbers, standard JSON, columns that exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dagsdk_prompts.errors import PromptsError
 
 
 def opened(path: Path) -> BinaryIO:
-    """The file, past a byte order mark. Raises PromptsError where it cannot be read."""
+    """The file, opened after a byte order mark, if it has one. Raises PromptsError if it cannot be read."""
     try:
         file = path.open("rb")
         if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
@@ -23,14 +23,15 @@ def opened(path: Path) -> BinaryIO:
             f"{path}: there is no such file; a relative path begins at the working directory, {Path.cwd()}"
         ) from error
     except OSError as error:
-        raise PromptsError(f"{path}: cannot be read: {error.strerror or error}; give a file that can") from error
+        raise PromptsError(f"{path}: cannot be read: {error.strerror or error}; give another file") from error
     return file
 
 
 class Lines(Iterator[str]):
-    """The decoded lines of a file from where it stands, with their ends.
+    """The decoded lines of a file from its current position on, with their line breaks.
 
-    offset: in bytes, where the next line begins; number: of that line, from 1.
+    offset: the byte at which the next line begins.
+    number: of that line, counted from 1.
     """
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
@@ -56,7 +57,7 @@ class Lines(Iterator[str]):
 
 
 def strict_json(text: str) -> Any:
-    """What JSON says, and no number that is not finite, which Python's reader also takes. Raises ValueError."""
+    """The value of a JSON text. Raises ValueError, also for NaN and infinities, which Python's own reader accepts."""
     try:
         return _STRICT.decode(text)
     except RecursionError as error:
@@ -64,7 +65,7 @@ def strict_json(text: str) -> Any:
 
 
 def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no finite number")
+    raise ValueError(f"{constant} is not a finite number")
 
 
 def _finite(number: str) -> float:
@@ -76,7 +77,7 @@ _STRICT = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 
 
 def string_list(path: Path) -> list[str]:
-    """The strings of a file that holds one JSON list of them, none of them blank. Raises PromptsError."""
+    """The strings of a file that holds one JSON list of them. Raises PromptsError, also for a blank string."""
     with opened(path) as file:
         text = "".join(Lines(file, path))
     try:
@@ -94,7 +95,7 @@ def string_list(path: Path) -> list[str]:
 
 
 def column(wanted: str, there: Iterable[str]) -> str:
-    """The column that is called so, whatever its capitals. Raises ValueError, telling those that are there."""
+    """The column of that name, in upper or lower case. Raises ValueError, with the names that there are."""
     names = list(there)
     if wanted in names:
         return wanted

@@ -12,12 +12,12 @@ Prompts = tuple[Prompt, ...]
 
 
 def part(split: Split, train: Iterable[Prompt], test: Iterable[Prompt]) -> Prompts:
-    """The part that is asked for; all is train, then test."""
+    """One of the parts; "all" means train, then test."""
     return (*(train if split != "test" else ()), *(test if split != "train" else ()))
 
 
 def first_held_out(prompts: Iterable[Prompt], key: str, count: int, split: Split) -> Prompts:
-    """The first `count` prompts of each value that the metadata has under `key` are the test part."""
+    """Of the prompts with the same metadata under `key`, the first `count` are the test part."""
     seen: Counter[str] = Counter()
     train: list[Prompt] = []
     test: list[Prompt] = []

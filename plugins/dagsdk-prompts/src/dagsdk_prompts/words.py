@@ -1,4 +1,4 @@
-"""The word lists. The animals are those of DDPO and DAG, in order; fruits, vegetables and things are our own."""
+"""Word lists. The animals are those of DDPO and DAG, in their order; fruits, vegetables and things are our own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FRUITS: Final = {
     "guava": ("green", "pink"),
     "mulberry": ("black", "white"),
 }
-"""Fruit to its two usual colours."""
+"""Each fruit, with its two usual colours."""
 
 VEGETABLES: Final = (
     "carrot", "potato", "onion", "cabbage", "cucumber", "aubergine", "radish", "turnip", "leek", "celery",
@@ -58,7 +58,7 @@ PAIRS: Final = (
     ("vase", "piano"),
     ("clock", "bed"),
 )
-"""Things, each with one that it may be on, under or beside."""
+"""Pairs of things, of which the first can be on, under or next to the second."""
 
 RELATIONS: Final = ("under", "on", "left of", "right of")
 UNSEEN_RELATIONS: Final = ("behind", "in front of")

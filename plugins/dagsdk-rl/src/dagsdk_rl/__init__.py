@@ -1,51 +1,28 @@
-"""Policy gradients on the denoising chain: DDPO (with its reward-weighted sibling) and GRPO. Torch loads in `build`."""
+"""Policy gradients on the denoising chain: DDPO, with reward-weighted regression as a variant, and GRPO."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dagsdk import BuildContext, ObjectiveSpec, hookimpl
-from dagsdk_rl.options import (
-    DDPO_NEEDS,
-    GRPO_NEEDS,
-    DDPOOptions,
-    GRPOOptions,
-    unneeded_by_ddpo,
-    unneeded_by_grpo,
-)
-
-if TYPE_CHECKING:
-    from dagsdk.objectives.protocol import Objective
-
-
-def build_ddpo(options: DDPOOptions, context: BuildContext) -> Objective:
-    from dagsdk_rl.ddpo import DDPO
-
-    return DDPO(options)
-
-
-def build_grpo(options: GRPOOptions, context: BuildContext) -> Objective:
-    from dagsdk_rl.grpo import GRPO
-
-    return GRPO(options)
+from dagsdk import ObjectiveSpec, hookimpl
+from dagsdk_rl.options import DDPOOptions, GRPOOptions, ddpo_needs, grpo_needs
 
 
 @hookimpl
 def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
     yield ObjectiveSpec(
         name="ddpo",
-        summary="Denoising diffusion policy optimisation, with statistics of each prompt",
-        build=build_ddpo,
+        summary="Denoising diffusion policy optimisation, with statistics of each prompt (arXiv 2305.13301)",
+        build="dagsdk_rl.ddpo:DDPO",
         options=DDPOOptions,
-        needs=DDPO_NEEDS,
-        unneeded=unneeded_by_ddpo,
+        needs=ddpo_needs,
     )
     yield ObjectiveSpec(
         name="grpo",
-        summary="Group-relative policy optimisation: the images of a prompt are compared with one another",
-        build=build_grpo,
+        summary="Group-relative policy optimisation: a prompt's images are compared with each other (arXiv 2402.03300)",
+        build="dagsdk_rl.grpo:GRPO",
         options=GRPOOptions,
-        needs=GRPO_NEEDS,
-        unneeded=unneeded_by_grpo,
+        needs=grpo_needs,
+        compares_images=True,
     )

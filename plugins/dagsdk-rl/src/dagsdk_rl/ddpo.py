@@ -7,19 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
+from dagsdk import Loss, Signals, Trajectories, Transitions
 from dagsdk.errors import TrainingError
-from dagsdk.objectives.protocol import Loss, Signals, Trajectories, Transitions
-from dagsdk_rl.options import DDPO_NEEDS, DDPOOptions, unneeded_by_ddpo
-from dagsdk_rl.surrogate import policy_loss
+from dagsdk.objectives.toolbox import policy_loss
+from dagsdk_rl.options import DDPOOptions
 from dagsdk_rl.tracker import Tracker
 
 
 class DDPO:
-    """One advantage a trajectory, for all of its transitions."""
+    """`ddpo`: one advantage per trajectory, for all of its transitions."""
 
     def __init__(self, options: DDPOOptions | None = None) -> None:
         self.options = options or DDPOOptions()
-        self.needs = DDPO_NEEDS - unneeded_by_ddpo(self.options)
         history = self.options.history
         self.tracker = Tracker(history, self.options.min_count or history) if self.options.tracking else None
 
@@ -30,17 +29,17 @@ class DDPO:
         values = advantages.clamp(-limit, limit)
         if self.options.variant == "weighted":
             values = (values / self.options.temperature).softmax(0) * len(values)
-            # how many trajectories of equal weight would teach as much: b if all weigh the same
+            # effective sample size: b if all trajectories have the same weight, 1 if one has all of it
             metrics["effective"] = float(values.sum().square() / values.square().sum())
-        return Signals(values=values.to(trajectories.scores.dtype), metrics=metrics)
+        return Signals(values=values.to(trajectories.rewards.dtype), metrics=metrics)
 
     def _advantages(self, trajectories: Trajectories) -> tuple[Tensor, dict[str, float]]:
-        """Shape (b,), float64, before they are clamped; and figures."""
-        scores = trajectories.scores.double()
+        """Shape (b,), float64, before they are clamped; and metrics."""
+        rewards = trajectories.rewards.double()
         if self.tracker is None:
-            return (scores - scores.mean()) / (scores.std(correction=0) + 1e-8), {}
+            return (rewards - rewards.mean()) / (rewards.std(correction=0) + 1e-8), {}
         texts = [prompt.text for prompt in trajectories.prompts]
-        advantages, tracked = self.tracker.advantages(texts, scores)
+        advantages, tracked = self.tracker.advantages(texts, rewards)
         return advantages, {"tracked": float(tracked.double().mean())}
 
     def loss(self, batch: Transitions, /) -> Loss:
@@ -53,7 +52,11 @@ class DDPO:
         return {} if self.tracker is None else self.tracker.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Raises TrainingError for a state of an objective with tracking, where this one has none."""
         if self.tracker is not None:
             self.tracker.load_state_dict(state)
         elif state:
-            raise TrainingError(f"ddpo without tracking has no state, but was given {sorted(state)} to restore")
+            raise TrainingError(
+                f"ddpo without tracking has no state, but was given {sorted(state)} to restore; resume with the "
+                "options that the run began with"
+            )

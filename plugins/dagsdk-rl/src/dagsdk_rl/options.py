@@ -1,4 +1,4 @@
-"""Options of the objectives, and what each asks of the engine. No torch here."""
+"""Options of the objectives, and what each needs. No torch here."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Any, Literal
 from attrs import field, frozen
 from attrs.validators import ge, gt, instance_of
 
-from dagsdk.objectives.protocol import Needs
-
-DDPO_NEEDS = frozenset({Needs.OLD_LOG_PROB})
-GRPO_NEEDS = DDPO_NEEDS | {Needs.GROUPS, Needs.REFERENCE}
+from dagsdk import Needs
 
 
 @frozen(kw_only=True)
@@ -18,12 +15,13 @@ class DDPOOptions:
     """Options of `ddpo` (arXiv 2305.13301).
 
     variant: "clip" is PPO's clipped ratio; "weighted" is reward-weighted regression, -w log p_F.
-    tracking: whether a prompt's scores are judged against its last ones; otherwise against the epoch's.
-    history: how many of a prompt's last scores are remembered, those of the epoch among them.
-    min_count: with fewer of them the epoch's mean and deviation stand in; 0 means as many as history.
+    tracking: whether a prompt's rewards are compared with its own latest rewards, or with those of the epoch.
+    history: how many of a prompt's latest rewards are remembered, the current epoch's included.
+    min_count: a prompt with fewer rewards is compared with the epoch instead; 0 means as many as history.
     advantage_clip: the standardised advantage is clamped to ± advantage_clip.
-    clip_range: of "clip": the ratio is clipped to 1 ± clip_range (a per-dimension figure under the mean reduction).
-    temperature: of "weighted": w is the softmax of advantage / temperature over the epoch, times its trajectories.
+    clip_range: of "clip": the ratio is clipped to 1 ± clip_range (per dimension under the mean reduction).
+    temperature: of "weighted": w is the softmax of advantage / temperature over the epoch, times the number of its
+        trajectories.
     """
 
     variant: Literal["clip", "weighted"] = "clip"
@@ -42,15 +40,15 @@ class DDPOOptions:
 
 @frozen(kw_only=True)
 class GRPOOptions:
-    """Options of `grpo`.
+    """Options of `grpo` (arXiv 2402.03300).
 
-    std: what an advantage is divided by: the deviation within its prompt's group, or that of the whole batch of
-        trajectories that the epoch sampled.
+    std: what an advantage is divided by: the standard deviation within its prompt's group, or that of the whole batch
+        of trajectories in the epoch.
     advantage_clip: the standardised advantage is clamped to ± advantage_clip.
-    clip_range: the ratio is clipped to 1 ± clip_range (a per-dimension figure under the mean reduction).
-    kl_weight: of the distance from the reference model; 0 switches it off, and its cost.
-    kl: that distance: "x" is the KL divergence of each transition, "output" the mean squared gap of the network's
-        outputs.
+    clip_range: the ratio is clipped to 1 ± clip_range (per dimension under the mean reduction).
+    kl_weight: weight of the distance from the reference model; 0 switches it off, and its cost.
+    kl: that distance: "x" is the KL divergence of each transition, "output" the mean squared gap between the outputs
+        of the two networks.
     """
 
     std: Literal["group", "batch"] = "group"
@@ -60,10 +58,11 @@ class GRPOOptions:
     kl: Literal["x", "output"] = "x"
 
 
-def unneeded_by_ddpo(options: DDPOOptions) -> frozenset[Needs]:
-    return frozenset() if options.variant == "clip" else frozenset({Needs.OLD_LOG_PROB})
+def ddpo_needs(options: DDPOOptions) -> frozenset[Needs]:
+    """Reward-weighted regression has no ratio."""
+    return frozenset({Needs.OLD}) if options.variant == "clip" else frozenset()
 
 
-def unneeded_by_grpo(options: GRPOOptions) -> frozenset[Needs]:
-    """Without a weight no pass with the adapter off is made."""
-    return frozenset() if options.kl_weight else frozenset({Needs.REFERENCE})
+def grpo_needs(options: GRPOOptions) -> frozenset[Needs]:
+    """Without a weight, the engine makes no pass of the reference."""
+    return frozenset({Needs.OLD, Needs.REFERENCE}) if options.kl_weight else frozenset({Needs.OLD})

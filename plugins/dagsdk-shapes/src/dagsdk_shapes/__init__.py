@@ -1,6 +1,6 @@
 """An embedded text-to-image model of coloured shapes, its prompts, and a reward that measures them exactly.
 
-The hooks of the plugin. Importing this module loads no torch; `build` functions do.
+This module has the hooks of the plugin. Importing it loads no torch.
 """
 
 from __future__ import annotations
@@ -9,24 +9,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dagsdk import hookimpl
-from dagsdk.specs import BuildContext, ModelSpec, NoOptions, PromptSpec, RewardSpec
+from dagsdk import BuildContext, ModelSpec, NoOptions, PromptSpec, RewardSpec, hookimpl
 from dagsdk_shapes import prompts
 from dagsdk_shapes.match import Match, MatchOptions
 
 if TYPE_CHECKING:
-    from dagsdk.families.protocol import Family
+    from dagsdk import Model
 
 MODEL_FOLDER: Final = Path(__file__).parent / "model"
 """The embedded pipeline; `diffusers.StableDiffusionPipeline.from_pretrained` loads it."""
 
 
-def build_match(options: MatchOptions, context: BuildContext) -> Match:
-    return Match(strict=options.strict)
-
-
-def build_model(options: NoOptions, context: BuildContext) -> Family:
-    from dagsdk.families.stable_diffusion import StableDiffusion
+def build_model(options: NoOptions, context: BuildContext) -> Model:
+    from dagsdk.models.stable_diffusion import StableDiffusion
 
     return StableDiffusion.from_pretrained(MODEL_FOLDER, context)
 
@@ -43,19 +38,19 @@ def dagsdk_prompts() -> Iterable[PromptSpec[Any]]:
     yield PromptSpec(
         name="shapes",
         summary="Captions of compositions that the shapes model was trained on",
-        build=lambda options, context: prompts.training_prompts(options),
+        build=prompts.training_prompts,
         options=prompts.CaptionOptions,
     )
     yield PromptSpec(
         name="shapes-held-out",
         summary="Captions of colour and shape pairs that the shapes model never saw",
-        build=lambda options, context: prompts.held_out_prompts(options),
+        build=prompts.held_out_prompts,
         options=prompts.CaptionOptions,
     )
     yield PromptSpec(
         name="shapes-free",
         summary="Captions that leave most attributes free, to measure diversity",
-        build=lambda options, context: prompts.free_prompts(options),
+        build=prompts.free_prompts,
         options=prompts.FreeCaptionOptions,
     )
 
@@ -65,6 +60,6 @@ def dagsdk_rewards() -> Iterable[RewardSpec[Any]]:
     yield RewardSpec(
         name="shapes-match",
         summary="Share of the attributes named in a shapes caption that the image has, measured exactly",
-        build=build_match,
+        build=Match,
         options=MatchOptions,
     )

@@ -1,4 +1,4 @@
-"""The four attributes of a picture, their names and colours, and the compositions left out of training."""
+"""The four attributes of a picture, their values, and the compositions left out of training."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PALETTE: Final = {
     "white": (0.97, 0.97, 0.97),
     "black": (0.06, 0.06, 0.06),
 }
-"""Colour name to RGB in [0, 1]. Shapes and backgrounds share it; a picture never uses one colour twice."""
+"""Colour name to RGB in [0, 1], of shapes and backgrounds; a picture never has the same colour for both."""
 
 COLOURS: Final = tuple(PALETTE)
 
 SIZES: Final = ("small", "large")
 
 ATTRIBUTES: Final = {"shape": SHAPES, "colour": COLOURS, "background": COLOURS, "size": SIZES}
-"""Attribute name to its values. Everywhere, an attribute's *code* is the position of its value here."""
+"""Attribute name to its values. The *code* of a value is its position here."""
 
 HELD_OUT: Final = frozenset(
     {
@@ -40,12 +40,12 @@ HELD_OUT: Final = frozenset(
         ("orange", "square"),
     }
 )
-"""(colour, shape) pairs that no training picture shows: one per shape, each of another colour."""
+"""(colour, shape) pairs that no training picture shows: one per shape, each with another colour."""
 
 
 @frozen(kw_only=True)
 class Attributes:
-    """Values of the four attributes; None means unnamed (in a caption) or unrecognised (in a picture)."""
+    """Values of the four attributes. None means not named (in a caption) or not recognised (in a picture)."""
 
     shape: str | None = None
     colour: str | None = None

@@ -8,7 +8,7 @@ from typing import Final
 from dagsdk_shapes.attributes import COLOURS, SHAPES, SIZES, Attributes
 
 WORDS: Final = ("a", "an", "on", "shape", "background", *SIZES, *COLOURS, *SHAPES)
-"""Every word a caption is made of; the tokenizer has one token for each."""
+"""All words of captions; the tokenizer has one token for each."""
 
 _COLOUR = "|".join(COLOURS)
 _BACKGROUND = re.compile(rf"\bon (?:an? |the )?({_COLOUR})\b|\b({_COLOUR})[ -]background\b")
@@ -25,10 +25,10 @@ def write(attributes: Attributes) -> str:
 
 
 def read(text: str) -> Attributes:
-    """The attributes that a caption names, in its own words or a user's ("RED star, blue background").
+    """The attributes that a caption names, also in a user's own words ("RED star, blue background").
 
     A colour after "on" or before "background" is the background's; the first other colour is the
-    shape's. Of several shapes or sizes the first counts. Words outside the vocabulary are ignored.
+    shape's. Of several shapes or sizes the first one counts. Other words are ignored.
     """
     text = " ".join(text.lower().split())
     background = None

@@ -1,4 +1,4 @@
-"""Drawing pictures: signed distances to six outlines, anti-aliased, for a whole batch at once.
+"""Drawing pictures: signed distances to six outlines, anti-aliased, in batches.
 
 A *scene* is a row of four codes, in the order of `ATTRIBUTES`: shape, colour, background, size.
 Lengths are in pixels; the pixel in row i and column j has its centre at (j + 0.5, i + 0.5).
@@ -88,8 +88,8 @@ def describe(scene: Tensor) -> Attributes:
 def draw(scenes: Tensor, generator: torch.Generator) -> Tensor:
     """Pictures of scenes, shape (n, 3, 32, 32), float32 in [0, 1].
 
-    Position (at most 4 pixels off the middle either way), rotation (at most 12 degrees from upright)
-    and the radius within its size are drawn from the generator; every shape lies wholly inside the
+    Position (at most 4 pixels from the middle along each axis), rotation (at most 12 degrees from upright)
+    and the radius within its size are drawn from the generator. Every shape lies wholly inside the
     picture, with a margin of one pixel.
 
     scenes: codes, shape (n, 4), none negative.
@@ -132,7 +132,7 @@ def _local_coordinates(centre: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
     return cos * x + sin * y, cos * y - sin * x
 
 
-# Signed distances, negative inside; exact but for the outside of corners, where coverage is 0 anyway.
+# Signed distances, negative inside. Outside of corners they are not exact, but coverage is 0 there anyway.
 
 
 def _circle(u: Tensor, v: Tensor, r: Tensor) -> Tensor:

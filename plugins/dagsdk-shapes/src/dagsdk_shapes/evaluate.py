@@ -1,7 +1,7 @@
-"""Scores a model's pictures with plain diffusers: `python -m dagsdk_shapes.evaluate [--model DIR]`.
+"""Measures how well a model follows its captions: `python -m dagsdk_shapes.evaluate [--model DIR]`.
 
-Pictures are sampled with stochastic DDIM (eta 1), as training rollouts are. Every prompt set is sampled at
-every number of steps and every guidance scale that is asked for.
+Pictures are sampled by plain diffusers with stochastic DDIM (eta 1), as in training. Every prompt set is sampled with
+every given number of steps and guidance scale.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH = 64
 def sample(
     pipeline: StableDiffusionPipeline, prompts: Sequence[Prompt], *, steps: int, guidance: float, seed: int
 ) -> Tensor:
-    """One picture a prompt, shape (b, 3, 32, 32), float32 in [0, 1]; repeatable by the seed."""
+    """One picture per prompt, shape (b, 3, 32, 32), float32 in [0, 1]; the same seed gives the same pictures."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="pipeline folder (default: embedded)")
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 20])
     parser.add_argument("--guidance", type=float, nargs="+", default=[3.0, 5.0])
-    parser.add_argument("--count", type=int, default=512, help="pictures a set (default %(default)s)")
+    parser.add_argument("--count", type=int, default=512, help="pictures per set (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's own)")
     return parser

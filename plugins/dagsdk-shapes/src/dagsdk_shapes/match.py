@@ -1,4 +1,4 @@
-"""The reward `shapes-match`: does the picture show what its caption names?"""
+"""The reward `shapes-match`: does the image show what its caption names?"""
 
 from __future__ import annotations
 
@@ -21,27 +21,26 @@ if TYPE_CHECKING:
 class MatchOptions:
     """Options of `shapes-match`.
 
-    strict: score 1 only where every named attribute is right, else 0, instead of the share that is right.
+    strict: the reward is 1 where every named attribute is right and 0 elsewhere, instead of the share that is right.
     """
 
     strict: bool = False
 
 
 class Match:
-    """Share of the attributes named by the prompt that the picture has: 0, 1/4, 1/3, ... 1.
+    """Reward: the share of the attributes named by the prompt that the image has: 0, 1/4, 1/3, ... 1.
 
-    The attributes are those in the prompt's metadata, else those that its text names. A prompt that names
-    none scores 1 where any of the six shapes is recognised, else 0. A prompt's metadata may hold other keys;
-    a value that its attribute cannot have is a ValueError.
+    The attributes are those in the prompt's metadata or, without any, those that its text names. For a prompt that
+    names none, the reward is 1 where any of the six shapes is recognised, and 0 elsewhere.
     """
 
-    def __init__(self, *, strict: bool = False) -> None:
-        self.strict = strict
+    def __init__(self, options: MatchOptions | None = None) -> None:
+        self.options = options or MatchOptions()
 
     def __call__(self, images: Tensor, prompts: Sequence[Prompt], /) -> Tensor:
-        """Scores, shape (b,), float32 in [0, 1].
+        """Images (b, 3, h, w), floating point in [0, 1] → (b,), float32 in [0, 1].
 
-        images: shape (b, 3, h, w), floating point in [0, 1]
+        Raises ValueError for images of another shape, and for metadata with a value that its attribute cannot have.
         """
         import torch
 
@@ -56,11 +55,11 @@ class Match:
         right = ((seen == asked) & is_named).sum(1)
         count = is_named.sum(1)
         share = torch.where(count > 0, right / count.clamp(min=1), (seen[:, 0] >= 0).float())
-        return (share == 1).float() if self.strict else share
+        return (share == 1).float() if self.options.strict else share
 
 
 def named(prompt: Prompt) -> Attributes:
-    """The attributes that a prompt names: in its metadata, else in its text."""
+    """The attributes that a prompt names, in its metadata or, without any there, in its text."""
     given = {name: prompt.metadata[name] for name in ATTRIBUTES if prompt.metadata.get(name) is not None}
     if not given:
         return read(prompt.text)

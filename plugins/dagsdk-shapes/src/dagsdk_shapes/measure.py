@@ -1,6 +1,6 @@
-"""Measures folders of pictures: how well they match their prompts, and how varied what was left free is.
+"""Measures folders of pictures: how well they match their prompts, and how diverse the free attributes are.
 
-`python -m dagsdk_shapes.measure DIR [DIR ...]` reads `samples.jsonl` in each folder, a JSON object a line:
+`python -m dagsdk_shapes.measure DIR [DIR ...]` reads `samples.jsonl` in each folder, one JSON object per line:
 `{"file": "00000.png", "prompt": "a star", "seed": 0}`.
 """
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Measurement:
-    """What is measured of a set of pictures.
+    """Measurements of a set of pictures.
 
-    images, prompts: how many there are; prompts are counted by their text.
+    images, prompts: how many there are; prompts with the same text count once.
     match, match_error: mean of the reward `shapes-match`, and its standard error.
     full: share of pictures that have every named attribute.
-    entropy: by attribute, in nats: the entropy of its values among a prompt's pictures, averaged over the
-        prompts that leave it free. Pictures in which the attribute is not recognised are left out. An
-        attribute that no prompt leaves free is missing.
+    entropy: by attribute, in nats: the entropy of its values among the pictures of a prompt, averaged over the
+        prompts that leave it free. Pictures in which the attribute is not recognised are left out, and so are
+        attributes that no prompt leaves free.
     """
 
     images: int
@@ -46,7 +46,7 @@ class Measurement:
 
 
 def attributes(images: Tensor) -> list[Attributes]:
-    """What each picture shows, None where an attribute is not recognised.
+    """The attributes of each picture, None where one is not recognised.
 
     images: shape (b, 3, h, w), floating point in [0, 1]
     """
@@ -57,7 +57,7 @@ def attributes(images: Tensor) -> list[Attributes]:
 
 
 def entropy(values: Iterable[str | None]) -> float:
-    """Entropy of the empirical distribution of values, in nats; None is left out, nothing left gives 0."""
+    """Entropy of the empirical distribution of values, in nats, without those that are None; 0 without any."""
     counts = Counter(value for value in values if value is not None)
     total = sum(counts.values())
     return sum(count / total * math.log(total / count) for count in counts.values())
@@ -66,13 +66,13 @@ def entropy(values: Iterable[str | None]) -> float:
 def measure(images: Tensor, prompts: Sequence[Prompt]) -> Measurement:
     """Measures pictures and their prompts.
 
-    Entropies of small samples come out too low: compare sets with equally many pictures of each prompt.
+    Entropies of small samples are too low: compare sets with equally many pictures per prompt.
 
     images: shape (b, 3, h, w), floating point in [0, 1], b at least 1
     """
     if not prompts:
         raise ValueError("there are 0 images; a measurement needs at least 1")
-    scores = Match()(images, prompts).double()
+    rewards = Match()(images, prompts).double()
     shown: dict[str, list[Attributes]] = defaultdict(list)
     free: dict[str, list[str]] = {}
     for prompt, seen in zip(prompts, attributes(images), strict=True):
@@ -85,15 +85,15 @@ def measure(images: Tensor, prompts: Sequence[Prompt]) -> Measurement:
     return Measurement(
         images=len(prompts),
         prompts=len(shown),
-        match=float(scores.mean()),
-        match_error=float(scores.std(correction=0)) / math.sqrt(len(prompts)),
-        full=float((scores == 1).double().mean()),
+        match=float(rewards.mean()),
+        match_error=float(rewards.std(correction=0)) / math.sqrt(len(prompts)),
+        full=float((rewards == 1).double().mean()),
         entropy={name: sum(entropies[name]) / len(entropies[name]) for name in ATTRIBUTES if name in entropies},
     )
 
 
 def measure_folder(folder: Path) -> Measurement:
-    """Measures the pictures that a folder's `samples.jsonl` lists; ValueError where one cannot be read."""
+    """Measures the pictures listed in a folder's `samples.jsonl`. Raises ValueError if one cannot be read."""
     import numpy as np
     import torch
     from PIL import Image
@@ -116,14 +116,14 @@ def measure_folder(folder: Path) -> Measurement:
         images.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255)
         prompts.append(prompt)
     if len({image.shape for image in images}) > 1:
-        raise ValueError(f"{folder}: the pictures differ in size; they must all have one: sample them in one run")
+        raise ValueError(f"{folder}: the pictures differ in size; they must have the same: sample them in one run")
     if not images:
         raise ValueError(f"{listing} is empty; it must list at least one picture")
     return measure(torch.stack(images), prompts)
 
 
 def table(measurements: dict[str, Measurement]) -> str:
-    """The measurements as a table for people; entropies also as a multiple of the first row's."""
+    """The measurements as a table in plain text; entropies also as a multiple of the first row's."""
     first = next(iter(measurements.values()))
     rows = [["set", "images", "prompts", "match", "full", *(f"H({name})" for name in ATTRIBUTES)]]
     for name, each in measurements.items():

@@ -1,4 +1,4 @@
-"""The prompt sets: every caption there is, filtered by what it names, in a fixed shuffled order."""
+"""The prompt sets: all captions, filtered by what they name, in a fixed shuffled order."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class CaptionOptions:
     """Options of `shapes` and `shapes-held-out`.
 
     names_at_least, names_at_most: how many of the four attributes a caption names, 0 to 4.
-    count: keep only the first so many captions; None keeps all.
-    seed: of the order, in which `count` takes the first.
+    count: how many captions are kept, the first ones of the order; None keeps all.
+    seed: of the order.
     """
 
     names_at_least: int = _number(default=1)
@@ -34,7 +34,7 @@ class CaptionOptions:
 
 @frozen(kw_only=True)
 class FreeCaptionOptions(CaptionOptions):
-    """Options of `shapes-free`: by default at most one attribute is named, so all others are free."""
+    """Options of `shapes-free`: as of `shapes`, but by default at most one attribute is named."""
 
     names_at_least: int = _number(default=0)
     names_at_most: int = _number(default=1)
@@ -56,7 +56,7 @@ def free_prompts(options: CaptionOptions) -> tuple[Prompt, ...]:
 
 
 def _all() -> Iterator[Attributes]:
-    """Everything a caption can name: any of the attributes, the background never in the shape's colour."""
+    """All that captions can name: any of the attributes, but never the same colour for shape and background."""
     for values in product(*((None, *options) for options in ATTRIBUTES.values())):
         attributes = Attributes(**dict(zip(ATTRIBUTES, values, strict=True)))
         if attributes.colour is None or attributes.colour != attributes.background:

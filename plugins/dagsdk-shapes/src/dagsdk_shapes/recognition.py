@@ -1,9 +1,9 @@
-"""Reads the attributes of pictures by exact classical measurement: no network, no training, no randomness.
+"""Recognises the attributes of pictures by measurement: no network, no training, no randomness.
 
-The background is the palette colour that most of the border has. The shape's colour is the one for which
-"background, colour, and a few mixed pixels between" explains the picture best. That gives a mask; its
-moments give its centre, area and, for each of the six shapes, the rotation. Each shape is then drawn there,
-and the drawing that overlaps the mask best names it: what the plugin draws is what the plugin measures.
+The background is the palette colour of most border pixels. The shape's colour is the one for which "background,
+colour, and a few mixed pixels in between" explains the picture best. This gives a mask, whose moments give centre, area
+and, for each of the six shapes, the rotation. Each shape is then drawn there by the plugin's own drawing code, and the
+drawing that overlaps the mask best is the shape.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from dagsdk_shapes.drawing import RADII, UNIT_AREAS, coverage, palette
 UNRECOGNISED: Final = -1
 
 COLOUR_TOLERANCE: Final = 0.18
-"""Greatest RGB distance at which a colour counts: half that of the closest two, yellow and orange."""
+"""Largest RGB distance at which a colour is recognised: half the distance of yellow and orange, the closest two."""
 
 LEAST_BORDER: Final = 0.6
 """Share of border pixels that must have the background's colour."""
 
 LEAST_OVERLAP: Final = 0.75
-"""Intersection over union, of mask and drawing, below which a mask is no shape."""
+"""Smallest intersection over union of mask and drawing at which a shape is recognised."""
 
 LEAST_AREA: Final = 20.0
-"""Pixels below which a mask is no shape; the smallest that is drawn has 59."""
+"""Smallest number of pixels of a shape; the smallest shape that is drawn has 59."""
 
 LEAST_CORE: Final = 6
-"""Pixels, free of background, that a shape must have for its colour to be judged."""
+"""Smallest number of pixels without background at which a shape's colour is recognised."""
 
 _SIZE_LIMIT = (RADII[0][1] + RADII[1][0]) / 2
-# Order of each shape's rotational symmetry, and whether its corners lie on its axes (+1) or between (-1).
+# Order of each shape's rotational symmetry, and whether its corners lie on its axes (+1) or between them (-1).
 _SYMMETRY = {
     "circle": (4, 1),
     "square": (4, -1),
@@ -48,10 +48,10 @@ _SYMMETRY = {
 
 @torch.no_grad()
 def recognise(images: Tensor) -> Tensor:
-    """Codes of the attributes, in the order of `ATTRIBUTES`, or -1 where unrecognised: shape (b, 4), int64.
+    """Codes of the attributes, in the order of `ATTRIBUTES`, or -1 where not recognised: shape (b, 4), int64.
 
-    Size is recognised together with the shape; colour and background each on their own. Row i depends
-    on image i only. Pictures of other sizes are first averaged down (or repeated up) to 32x32.
+    Size is recognised together with the shape, colour and background each separately. Row i depends only on
+    image i. Pictures of other sizes are first resized to 32x32 by averaging or repeating pixels.
 
     images: shape (b, 3, h, w), floating point in [0, 1]
     """
@@ -103,14 +103,14 @@ def _foreground(pixels: Tensor, colours: Tensor, background: Tensor) -> tuple[Te
     shifted = pixels - base[:, None]  # (b, 1024, 3)
     along = sum(shifted[:, None, :, c] * direction[:, :, None, c] for c in range(3))
     share = (along / length2.clamp(min=1e-6)[:, :, None]).clamp(0, 1)  # (b, 8, 1024)
-    # |s - share d|^2 less |s|^2, which is the same for all candidates; mixed pixels cost, or yellow on
-    # red would explain orange.
+    # |s - share d|^2 minus |s|^2, which is the same for all candidates. Mixed pixels have a cost, or yellow
+    # on red would explain orange.
     misfit = share * (share * length2[:, :, None] - 2 * along) + 0.5 * share * (1 - share) * length2[:, :, None]
     cost = misfit.sum(2)
     cost.scatter_(1, background[:, None], torch.inf)
     colour = cost.argmin(1)
     mask = share[torch.arange(len(share), device=share.device), colour]
-    return colour, ((mask - 0.1) / 0.8).clamp(0, 1)  # faint unevenness of the background is none of the shape
+    return colour, ((mask - 0.1) / 0.8).clamp(0, 1)  # slight unevenness of the background is not part of the shape
 
 
 def _shape(mask: Tensor, area: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,7 +121,7 @@ def _shape(mask: Tensor, area: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x = (mask.sum(1) * grid).sum(1) / weight
     y = (mask.sum(2) * grid).sum(1) / weight
     place = torch.complex(*torch.broadcast_tensors(grid - x[:, None, None], grid[:, None] - y[:, None, None]))
-    # The sum of mask z^k turns by k times the rotation, so its phase tells that of a k-fold symmetric shape.
+    # The sum of mask z^k turns by k times the rotation, so its phase gives that of a k-fold symmetric shape.
     cube = mask * place * place * place
     moments = {3: cube.sum((1, 2)), 4: (cube * place).sum((1, 2)), 5: (cube * place * place).sum((1, 2))}
     angle = torch.stack([(sign * moments[k]).angle() / k for k, sign in map(_SYMMETRY.__getitem__, SHAPES)], dim=1)

@@ -1,4 +1,4 @@
-"""When an answer is the right one, whatever its case, punctuation, articles, and numbers in words or digits."""
+"""Comparing answers, whatever their case, punctuation, articles, and numbers in words or digits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _words(text: str) -> list[str]:
 def normalise(answer: str) -> str:
     """The answer as it is compared: lower case, no punctuation, no articles, zero to twenty in digits.
 
-    An answer that is an article and nothing else, such as the choice "A", stays. Empty if there is no letter or digit.
+    An answer that is only an article, such as the choice "A", is kept. Empty if there is no letter or digit.
     """
     words = _words(answer)
     return " ".join(_DIGITS.get(word, word) for word in [w for w in words if w not in ARTICLES] or words)
@@ -38,9 +38,9 @@ def start(token: str) -> str:
 
 
 def begins(answer: str, first: str) -> bool:
-    """Whether the right answer, its numbers in digits or in words, may begin with this `start` of a token.
+    """Whether the right answer, with numbers in digits or in words, can begin with this `start` of a token.
 
-    Neither nothing nor an article begins an answer, but an answer may be an article.
+    An empty start, or an article, begins an answer only if it is all of it.
     """
     spellings = _spellings(answer)
     if first in ("", *ARTICLES):

@@ -1,4 +1,4 @@
-"""One model behind an OpenAI-compatible server: what is sent, what is tried again, and what is given up at once."""
+"""Requests to an OpenAI-compatible server: what is sent, which failures are tried again, and which are final."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ LONGEST_DELAY = 60.0
 """Seconds between two attempts, at most."""
 
 TEMPORARY = (408, 425, 429)
-"""Client errors that may be gone the next time: too slow, too early, too many."""
+"""Client errors that may pass: timeout, too early, too many requests."""
 
 
 class NoAnswerError(Exception):
-    """A failure that may be gone the next time."""
+    """A failure that may pass."""
 
 
 def key_from(variable: str) -> str | None:
     """The key in that environment variable; None if it is unset or empty.
 
-    Raises RewardError, without telling the key, for one that no HTTP header can hold.
+    Raises RewardError, without showing the key, for one that an HTTP header cannot hold.
     """
     key = os.environ.get(variable, "").strip()
     if not all("!" <= letter <= "~" for letter in key):
         raise RewardError(
-            f"the key in the environment variable {variable} holds a blank, a line break or a letter beyond ASCII; "
+            f"the key in the environment variable {variable} has a space, a line break or a character outside ASCII; "
             "a key is one word of printable ASCII: copy it again"
         )
     return key or None
 
 
 class Chat:
-    """Asks questions by HTTP, from any number of threads. Nothing is connected before the first."""
+    """Asks questions by HTTP, from any number of threads. It connects with the first question."""
 
     def __init__(self, options: ServerOptions, key: str | None) -> None:
         self.options = options
@@ -69,12 +69,13 @@ class Chat:
     def ask(self, text: str, picture: str, read: Callable[[Any], T], stop: Event) -> tuple[T | NoAnswerError, int]:
         """What `read` makes of the answer, or why there is none; and the number of attempts.
 
-        text: the question. picture: a data URL.
-        read: gets the first choice of the completion; raises NoAnswerError, or anything that comes of missing or
-            wrong fields, for one that does not do.
+        text: the question.
+        picture: a data URL.
+        read: takes the first choice of the completion. For one that it cannot use it raises NoAnswerError, or whatever
+            missing or wrong fields lead to.
         stop: once set, delays end and nothing is tried again.
 
-        Raises RewardError for what will not pass, such as a wrong key or an unknown model.
+        Raises RewardError for a failure that will not pass, such as a wrong key or an unknown model.
         """
         retrying = Retrying(
             retry=retry_if_exception_type(NoAnswerError),
@@ -119,17 +120,17 @@ class Chat:
         if not response.is_success:
             raise RewardError(
                 f"the server at {self.url} refused model {body['model']!r} with HTTP {status}: "
-                f"{self._message(response)}; such an answer does not pass: check `url`, `model` and the key in the "
+                f"{self._message(response)}; trying again would not help: check `url`, `model` and the key in the "
                 f"environment variable {self.options.key_env} ({'set' if self._key else 'not set'})"
             )
         try:
             return read(response.json()["choices"][0])
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             shown = self._safe(response.text)
-            raise NoAnswerError(f"an answer that is no chat completion with what was asked for: {shown!r}") from error
+            raise NoAnswerError(f"an answer that is not a chat completion as requested: {shown!r}") from error
 
     def _message(self, response: httpx.Response) -> str:
-        """What the server says of an error."""
+        """The server's own message about an error."""
         try:
             return self._safe(str(response.json()["error"]["message"]))
         except (ValueError, LookupError, TypeError):

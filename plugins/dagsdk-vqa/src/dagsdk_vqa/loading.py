@@ -8,21 +8,24 @@ from attrs import frozen
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dagsdk import BuildContext
-from dagsdk.errors import RewardError
+from dagsdk.errors import RewardError, brief
 from dagsdk.rewards.shared import shared
 from dagsdk_vqa.options import LocalOptions
 
 
 @frozen(eq=False)
 class Loaded:
-    """A frozen model, and the processor that makes its inputs; texts are padded on the left."""
+    """A frozen model, and the processor that makes its inputs. Texts are padded on the left."""
 
     model: Any
     processor: Any
 
 
 def load(options: LocalOptions, context: BuildContext) -> Loaded:
-    """The model in `context.dtype` on `context.device`, once a process. Raises RewardError for one that does not do."""
+    """The model in `context.dtype` on `context.device`, loaded once per process.
+
+    Raises RewardError for one that cannot be loaded, lacks weights, or has no chat template.
+    """
     key = ("dagsdk-vqa", options.model, options.revision, options.tiles, context.device, context.dtype)
     return shared(key, lambda: _load(options.model, options.revision, options.tiles, context))
 
@@ -33,11 +36,10 @@ def _load(name: str, revision: str, tiles: bool, context: BuildContext) -> Loade
         model, found = AutoModelForImageTextToText.from_pretrained(
             name, revision=revision, dtype=context.dtype, use_safetensors=True, output_loading_info=True
         )
-    except Exception as error:  # a missing folder, a Hub out of reach, another kind of model: each its own type
+    except Exception as error:  # a missing folder, no network, another kind of model: each has a type of its own
         raise RewardError(
-            f"model {name!r} (revision {revision!r}) cannot be loaded: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}; it must be a folder or Hub id of an image-text-to-text model of "
-            "transformers in safetensors: check `model` and `revision`"
+            f"model {name!r} (revision {revision!r}) cannot be loaded: {brief(error)}; it must be a folder or Hub id "
+            "of an image-text-to-text model of transformers in safetensors: check `model` and `revision`"
         ) from error
     wrong = {kind: sorted(map(str, keys)) for kind, keys in found.items() if kind.endswith("_keys") and keys}
     if wrong:
@@ -46,12 +48,12 @@ def _load(name: str, revision: str, tiles: bool, context: BuildContext) -> Loade
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None or not (getattr(processor, "chat_template", None) or tokenizer.chat_template):
         raise RewardError(
-            f"model {name!r} has no chat template, so that nobody can ask it; choose one tuned for conversation, such "
+            f"model {name!r} has no chat template, which questions need; choose a model tuned for conversation, such "
             "as 'HuggingFaceTB/SmolVLM-256M-Instruct'"
         )
     if hasattr(processor.image_processor, "do_image_splitting"):
         processor.image_processor.do_image_splitting = tiles
-    tokenizer.padding_side = "left"  # the answer goes on where the question ends
+    tokenizer.padding_side = "left"  # the answer begins where the question ends
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Loaded(model.to(context.device).eval().requires_grad_(False), processor)

@@ -1,4 +1,4 @@
-"""The reward `vqa-local`: questions are answered by a model in this process."""
+"""The reward `vqa-local`: a model in this process answers the questions."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dagsdk import Prompt
+from dagsdk import BuildContext, Prompt
 from dagsdk.errors import RewardError
 from dagsdk.rewards.images import to_uint8
 from dagsdk_vqa.answers import begins, normalise, start
-from dagsdk_vqa.loading import Loaded
+from dagsdk_vqa.loading import load
 from dagsdk_vqa.options import LocalOptions
 from dagsdk_vqa.questions import Question, mean_by_image, questions
 
 
 class LocalReward:
-    """Reward: the mean score of each image's questions, 0..1.
+    """Reward: the mean reward of each image's questions, in [0, 1].
 
-    Images (b, 3, h, w) in [0, 1] → (b,), float32, without gradient. Raises RewardError for unsound metadata.
+    Images (b, 3, h, w) in [0, 1] → (b,), float32, without gradient. Raises RewardError for wrong metadata, and for a
+    model that cannot be loaded.
     """
 
-    def __init__(self, options: LocalOptions, loaded: Loaded) -> None:
+    def __init__(self, options: LocalOptions, context: BuildContext) -> None:
         self.options = options
-        self._loaded = loaded  # while it is held, other rewards share it
-        self.model, self.processor = loaded.model, loaded.processor
+        self._loaded = load(options, context)  # other rewards share it for as long as it is held
+        self.model, self.processor = self._loaded.model, self._loaded.processor
         self._beginnings: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def __call__(self, images: Tensor, prompts: Sequence[Prompt], /) -> Tensor:
         asked = questions(prompts, self.options)
         pictures = [Image.fromarray(picture) for picture in to_uint8(images).cpu().numpy()]
-        scores: list[float] = []
+        rewards: list[float] = []
         for first in range(0, len(asked), self.options.batch):
             batch = asked[first : first + self.options.batch]
-            scores += self._scores(batch, [pictures[question.row] for question in batch])
-        return mean_by_image(asked, scores, images)
+            rewards += self._rewards(batch, [pictures[question.row] for question in batch])
+        return mean_by_image(asked, rewards, images)
 
-    def _scores(self, asked: Sequence[Question], pictures: Sequence[Image.Image]) -> list[float]:
+    def _rewards(self, asked: Sequence[Question], pictures: Sequence[Image.Image]) -> list[float]:
         inputs = self._inputs([question.text for question in asked], pictures)
         exact = self.options.scoring == "exact"
         said = self.model.generate(
@@ -62,14 +63,14 @@ class LocalReward:
         return [float(row[self._beginning(q.answer)].sum().clamp(max=1)) for row, q in rows]
 
     def _inputs(self, texts: Sequence[str], pictures: Sequence[Image.Image]) -> dict[str, Tensor]:
-        """What the model takes for n pictures and a text each, padded on the left."""
+        """The model's inputs for n pictures with one text each, padded on the left."""
         tokenizer = self.processor.tokenizer
         conversations = [
             [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": self._plain(text)}]}]
             for text in texts
         ]
         chats = self.processor.apply_chat_template(conversations, add_generation_prompt=True)
-        # a template may have written the token that begins a text already
+        # some templates write the token that begins a text
         begun = tokenizer.bos_token is not None and chats[0].startswith(tokenizer.bos_token)
         inputs = self.processor(
             text=chats,
@@ -85,25 +86,25 @@ class LocalReward:
         }
 
     def _plain(self, text: str) -> str:
-        """A text without the tokenizer's special tokens: a prompt may hold "<image>" and is no second image."""
+        """A text without the tokenizer's special tokens: "<image>" in a prompt does not stand for an image."""
         for token in (*self.processor.tokenizer.all_special_tokens, getattr(self.processor, "image_token", None)):
             text = text.replace(token, " ") if token else text
         return text
 
     @cached_property
     def _starts(self) -> list[str]:
-        """By id, each token as answers may begin with it."""
+        """By id, the text of each token, as `begins` takes it."""
         tokenizer: Any = self.processor.tokenizer
         return [start(tokenizer.decode([token])) for token in range(len(tokenizer))]
 
     def _beginning(self, answer: str) -> Tensor:
-        """Ids of the tokens that this answer may begin with."""
+        """Ids of the tokens that can begin this answer."""
         if answer not in self._beginnings:
             found = [token for token, text in enumerate(self._starts) if begins(answer, text)]
             if not found:
                 raise RewardError(
-                    f"answer {answer!r}: no token of model {self.options.model!r} begins it, so that it has no "
-                    'probability; use scoring = "exact" or another answer'
+                    f"answer {answer!r}: no token of model {self.options.model!r} begins it, so it has no probability; "
+                    'use scoring = "exact" or another answer'
                 )
             self._beginnings[answer] = torch.tensor(found, device=self.model.device)
         return self._beginnings[answer]

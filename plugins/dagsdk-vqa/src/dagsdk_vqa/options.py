@@ -1,4 +1,4 @@
-"""What a run file may say of the two rewards."""
+"""Options of the two rewards. No torch here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNT = and_(instance_of(int), ge(1))
 
 def _holds_question(options: Any, attribute: Any, value: str) -> None:
     if "{question}" not in value:
-        raise ValueError(f"template is {value!r}; it must hold {{question}}, where the question is put")
+        raise ValueError(f"template is {value!r}; it must contain {{question}}, where the question goes")
 
 
 def _address(options: Any, attribute: Any, value: str) -> None:
@@ -21,27 +21,27 @@ def _address(options: Any, attribute: Any, value: str) -> None:
     try:
         _ = parts.port
     except ValueError as error:
-        raise ValueError(f"url is {value!r}: {error}; give a port that there is, or none") from error
+        raise ValueError(f"url is {value!r}: {error}; give a valid port, or none") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(
             f"url is {value!r}; it must be the base of an OpenAI-compatible API, such as 'http://localhost:8000/v1'"
         )
     if "@" in parts.netloc:
         raise ValueError(
-            "url holds a user name or password, and the run folder would keep it; put the key into the environment "
+            "url contains a user name or password, which the run folder would keep; put the key into the environment "
             "variable that `key_env` names"
         )
 
 
 @frozen(kw_only=True)
 class QuestionOptions:
-    """What is asked, and how answers are scored.
+    """The questions, and how answers are rewarded.
 
-    question: what is asked about images of prompts whose metadata has no questions; the right answer is "yes".
-        {prompt} stands for the prompt's text.
-    template: the words around every question; {question} stands for it.
-    scoring: "exact" scores a question 1 if the answer is the right one and 0 if not; "probability" scores it with the
-        probability of the right answer's first token.
+    question: asked about images of prompts whose metadata has no questions; the right answer is "yes". {prompt} stands
+        for the prompt's text.
+    template: the text around every question; {question} stands for it.
+    scoring: with "exact", a question's reward is 1 for the right answer and 0 for another; with "probability", it is
+        the probability of the right answer's first token.
     """
 
     question: str = field(default='Does this image show "{prompt}"? Answer yes or no.', validator=min_len(1))
@@ -54,15 +54,15 @@ class ServerOptions(QuestionOptions):
     """Options of `vqa-server`.
 
     url: the base of an OpenAI-compatible API; requests go to URL/chat/completions.
-    model: what the server calls the model.
-    key_env: the environment variable that holds the server's key; it may be unset where the server asks for none.
-    concurrency: how many requests are under way at once, 1..256.
-    timeout: seconds without a sign of the server after which a request has failed, above 0.
-    retries: how many more times a question is asked after a failure that may pass, 0..20.
-    backoff: seconds before the second attempt; each further delay is twice as long, up to 60. 0 or more.
+    model: the server's name for the model.
+    key_env: the environment variable with the server's key; it may be unset where the server needs none.
+    concurrency: how many requests are made at once, 1 to 256.
+    timeout: seconds without data from the server after which a request fails, above 0.
+    retries: how many more times a question is asked after a failure that may pass, 0 to 20.
+    backoff: seconds before the second attempt, 0 to 60; each further delay is twice as long, up to 60.
     max_tokens: of an answer, at least 1.
-    top_logprobs: how many of the likeliest first tokens the server tells, 1..20; for scoring = "probability".
-    fallback: the score of a question that stayed unanswered, 0..1; without it, such a question ends the run.
+    top_logprobs: how many of the likeliest first tokens the server reports, 1 to 20; for scoring = "probability".
+    fallback: the reward of a question that stays unanswered, 0 to 1; without it, such a question ends the run.
     """
 
     url: str = field(default="http://localhost:8000/v1", validator=_address)
@@ -82,9 +82,9 @@ class LocalOptions(QuestionOptions):
     """Options of `vqa-local`.
 
     model: a folder, or a Hub id, of an image-text-to-text model of transformers with a chat template.
-    revision: of the Hub's repository: a branch, tag or commit.
-    tiles: whether a model that can cut large pictures into tiles, each seen beside the whole, does so. The default
-        model enlarges every picture for it, and then takes 17 times as long.
+    revision: of the Hub repository: a branch, tag or commit.
+    tiles: whether a model that can cut large images into tiles, seen in addition to the whole image, does so. The
+        default model then enlarges every image and sees 17 images in place of one.
     max_new_tokens: of an answer, at least 1; for scoring = "exact".
     batch: how many questions are answered at once, at least 1.
     """

@@ -1,4 +1,4 @@
-"""Which questions a batch of images is asked, and how the scores of questions become those of images."""
+"""The questions about a batch of images, and the rewards of images from those of their questions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dagsdk_vqa.options import QuestionOptions
 
 @frozen
 class Question:
-    """row: of the image that is asked about. text: what the model reads. answer: the right one."""
+    """row: of the image in its batch. text: what the model reads. answer: the right one."""
 
     row: int
     text: str
@@ -25,7 +25,7 @@ class Question:
 
 
 def questions(prompts: Sequence[Prompt], options: QuestionOptions) -> list[Question]:
-    """The questions of all prompts, in order, at least one a prompt. Raises RewardError for unsound metadata."""
+    """The questions of all prompts, in order, at least one per prompt. Raises RewardError for wrong metadata."""
     return [
         Question(row, options.template.replace("{question}", text), answer)
         for row, prompt in enumerate(prompts)
@@ -33,11 +33,11 @@ def questions(prompts: Sequence[Prompt], options: QuestionOptions) -> list[Quest
     ]
 
 
-def mean_by_image(asked: Sequence[Question], scores: Sequence[float], images: Tensor) -> Tensor:
-    """The mean score of each image's questions: shape (b,), float32, on the images' device."""
+def mean_by_image(asked: Sequence[Question], rewards: Sequence[float], images: Tensor) -> Tensor:
+    """The mean reward of each image's questions: shape (b,), float32, on the images' device."""
     by_row: list[list[float]] = [[] for _ in images]
-    for question, score in zip(asked, scores, strict=True):
-        by_row[question.row].append(score)
+    for question, reward in zip(asked, rewards, strict=True):
+        by_row[question.row].append(reward)
     means = [sum(row) / len(row) for row in by_row]
     return torch.tensor(means, device=images.device, dtype=torch.float32)
 
@@ -46,10 +46,10 @@ def _pairs(prompt: Prompt, options: QuestionOptions) -> Iterator[tuple[str, str]
     metadata = prompt.metadata
     if "questions" in metadata:
         if "question" in metadata or "answer" in metadata:
-            raise _unsound(prompt, '"questions" stands beside "question" or "answer"')
+            raise _wrong(prompt, 'there are both "questions" and "question" or "answer"')
         entries = metadata["questions"]
         if not isinstance(entries, list | tuple) or not entries:
-            raise _unsound(prompt, f'"questions" is {entries!r}')
+            raise _wrong(prompt, f'"questions" is {entries!r}')
         yield from (_pair(prompt, entry, f'"questions"[{i}]') for i, entry in enumerate(entries))
     elif "question" in metadata or "answer" in metadata:
         yield _pair(prompt, metadata, "")
@@ -59,21 +59,21 @@ def _pairs(prompt: Prompt, options: QuestionOptions) -> Iterator[tuple[str, str]
 
 def _pair(prompt: Prompt, entry: Any, where: str) -> tuple[str, str]:
     if not isinstance(entry, Mapping):
-        raise _unsound(prompt, f"{where} is {entry!r}")
+        raise _wrong(prompt, f"{where} is {entry!r}")
     path = f"{where} " if where else ""
     question, answer = entry.get("question"), entry.get("answer")
     if not isinstance(question, str) or not question.strip():
-        raise _unsound(prompt, f'{path}"question" is {question!r}')
+        raise _wrong(prompt, f'{path}"question" is {question!r}')
     if isinstance(answer, int) and not isinstance(answer, bool):
         answer = str(answer)
     if not isinstance(answer, str) or not normalise(answer):
-        raise _unsound(prompt, f'{path}"answer" is {answer!r}')
+        raise _wrong(prompt, f'{path}"answer" is {answer!r}')
     return question, answer
 
 
-def _unsound(prompt: Prompt, problem: str) -> RewardError:
+def _wrong(prompt: Prompt, problem: str) -> RewardError:
     return RewardError(
-        f"prompt {prompt.text[:80]!r}: in its metadata {problem}; it must hold either "
+        f"prompt {prompt.text[:80]!r}: in its metadata {problem}; it must have either "
         '"questions": [{"question": "Is it a cat?", "answer": "yes"}, ...], not empty, or one "question" and "answer", '
-        "each a text with a letter or digit in it (an answer may be a whole number): mend the prompt set"
+        "each a text with a letter or digit in it (an answer may be a whole number): correct the prompt set"
     )

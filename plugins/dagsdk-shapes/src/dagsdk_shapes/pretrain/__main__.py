@@ -24,25 +24,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def report(line: str) -> None:
         print(line, flush=True)
 
-    figures: dict[str, object] = {"seed": options.seed, "torch": torch.__version__}
+    metrics: dict[str, object] = {"seed": options.seed, "torch": torch.__version__}
     if options.autoencoder is None:
-        autoencoder, figures["autoencoder"] = train_autoencoder(options.autoencoder_steps, generator, report)
+        autoencoder, metrics["autoencoder"] = train_autoencoder(options.autoencoder_steps, generator, report)
         autoencoder.save_pretrained(options.out / "vae")
     else:
         autoencoder = AutoencoderKL.from_pretrained(options.autoencoder).eval().requires_grad_(False)
-        figures["autoencoder"] = {"from": options.autoencoder.name}
-    report(f"autoencoder {figures['autoencoder']}")
+        metrics["autoencoder"] = {"from": options.autoencoder.name}
+    report(f"autoencoder {metrics['autoencoder']}")
 
     pipeline = build_pipeline(autoencoder)
 
     def save() -> None:
         save_pipeline(pipeline, options.out)
 
-    figures["denoiser"] = train_denoiser(
+    metrics["denoiser"] = train_denoiser(
         pipeline, options.steps, options.pictures, generator, report, save, options.save_every
     )
     save()
-    (options.out / "training.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (options.out / "training.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     report(f"saved {options.out}")
 
 

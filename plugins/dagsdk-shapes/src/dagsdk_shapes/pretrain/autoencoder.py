@@ -16,11 +16,11 @@ from dagsdk_shapes.pretrain.optimiser import Optimiser
 
 BATCH = 32
 KL_WEIGHT = 3e-4
-"""Weight of the mean divergence per latent number, beside a mean absolute error per pixel."""
+"""Weight of the mean divergence per latent number, against a mean absolute error per pixel."""
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """An untrained autoencoder of 0.65 M parameters, with a thin decoder: it runs for every picture."""
+    """An untrained autoencoder of 0.65 M parameters, with a small decoder, since every picture is decoded."""
     return AutoencoderKL(
         sample_size=IMAGE_SIZE,
         block_out_channels=(16, 32, 64),
@@ -36,7 +36,7 @@ def build_autoencoder() -> AutoencoderKL:
 def train_autoencoder(
     steps: int, generator: torch.Generator, report: Callable[[str], None]
 ) -> tuple[AutoencoderKL, dict[str, Any]]:
-    """The trained autoencoder, its scaling factor set, and its figures.
+    """The trained autoencoder, its scaling factor set, and its metrics.
 
     generator: draws the pictures and the latents' noise. Weights are initialised from the global seed.
     report: receives lines of progress.

@@ -43,8 +43,8 @@ def build_pipeline(autoencoder: AutoencoderKL) -> StableDiffusionPipeline:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    # Attention at 4x4 only: what a caption says is global, and 8x8 attention would cost as much as
-    # all convolutions together.
+    # Attention at 4x4 only: captions describe the whole picture, and 8x8 attention would cost as much as all
+    # convolutions together.
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(64, 80),
@@ -64,7 +64,7 @@ def build_pipeline(autoencoder: AutoencoderKL) -> StableDiffusionPipeline:
         set_alpha_to_one=False,
         clip_sample=False,
         timestep_spacing="leading",
-        # Velocity keeps the first steps, where the signal is faint, useful: with ten steps they count.
+        # With velocity the first steps, which have little signal, are still useful; with ten steps they matter.
         prediction_type="v_prediction",
     )
     return StableDiffusionPipeline(
@@ -89,9 +89,9 @@ def train_denoiser(
     save: Callable[[], None],
     save_every: int,
 ) -> dict[str, Any]:
-    """Trains the pipeline's UNet and text encoder in place, leaves their moving average in, gives figures.
+    """Trains the pipeline's UNet and text encoder in place; they end with their moving average. Returns metrics.
 
-    pictures: how many are drawn and encoded before training; each batch captions its own anew.
+    pictures: how many are drawn and encoded before training; captions are drawn again for each batch.
     save: called every `save_every` steps, with the moving average in the pipeline.
     """
     start = time.perf_counter()
@@ -142,7 +142,7 @@ def train_denoiser(
 
 
 def captions(scenes: Tensor, generator: torch.Generator) -> list[str]:
-    """A caption for each scene, shape (n, 4): empty, full, or naming each attribute with chance one half."""
+    """A caption for each scene, shape (n, 4): empty, full, or naming each attribute with probability one half."""
     chance = torch.rand(len(scenes), generator=generator)[:, None]
     keep = torch.rand(scenes.shape, generator=generator) < 0.5
     keep |= chance < EMPTY_CAPTIONS + FULL_CAPTIONS

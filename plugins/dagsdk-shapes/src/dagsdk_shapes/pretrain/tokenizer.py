@@ -41,7 +41,7 @@ def _vocabulary(words: Iterable[str]) -> tuple[dict[str, int], list[_Pair]]:
 
 
 def _merges(words: Iterable[str]) -> list[_Pair]:
-    """Byte-pair encoding run to its end: the most frequent pair first, ties in alphabetical order."""
+    """Byte-pair encoding until every word is one token: the most frequent pair first, ties in alphabetical order."""
     spelled = [[*word[:-1], word[-1] + _END_OF_WORD] for word in sorted(set(words))]
     merges: list[_Pair] = []
     while counts := Counter(pair for word in spelled for pair in pairwise(word)):
@@ -62,7 +62,7 @@ def _merge(word: list[str], pair: _Pair) -> list[str]:
 
 
 def _byte_symbols() -> list[str]:
-    """The printable stand-ins of the 256 bytes, as byte-level BPE has them since GPT-2."""
+    """The printable characters that stand for the 256 bytes, as in the byte-level BPE of GPT-2."""
     printable = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),

@@ -1,0 +1,257 @@
+"""What belongs to the program that embeds a run stays as it was: adapters, flags, generators, accelerate, streams."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from diffusers import StableDiffusionPipeline
+from embedded import Restless, add_lora, align, brightness, live, metrics, picture, saved, weights
+
+from dagsdk.errors import ConfigError, ModelError, RewardError, RunFolderError
+
+# --- adapters ---
+
+
+def test_a_second_run_is_refused_until_the_first_is_closed() -> None:
+    pipeline = live()
+    first = align(pipeline)
+    with pytest.raises(ModelError, match=r"another run that is still open.*close\(\)"):
+        align(pipeline)
+    first.finish().close()
+    second = align(pipeline)
+    first.close()
+    with pytest.raises(ModelError, match="another run"):
+        align(pipeline)
+    second.finish()
+
+
+def test_a_second_run_keeps_what_the_first_trained() -> None:
+    pipeline = live()
+    base = picture(pipeline)
+    with align(pipeline) as first:
+        first.finish()
+    aligned = picture(pipeline)
+    assert not np.allclose(aligned, base, atol=1e-4)
+    second = align(pipeline, seed=1)
+    np.testing.assert_array_equal(picture(pipeline), aligned)
+    second.finish()
+    reference = np.asarray(second.sample("a cat", base=True)[0]) / 255
+    np.testing.assert_allclose(reference, aligned, atol=1 / 254)
+    assert not np.allclose(picture(pipeline), aligned, atol=1e-4)
+    assert {"dagsdk", "dagsdk_2"} <= set(pipeline.unet.peft_config)
+
+
+def test_a_run_that_nobody_holds_any_more_is_no_obstacle() -> None:
+    pipeline = live()
+    align(pipeline)
+    align(pipeline)
+
+
+def test_an_active_lora_of_the_host_stays_active_and_is_part_of_the_reference() -> None:
+    pipeline = live()
+    plain = picture(pipeline)
+    add_lora(pipeline, "other")
+    add_lora(pipeline, "style", seed=1)
+    pipeline.set_adapters(["style"], [0.5])
+    styled = picture(pipeline)
+    assert not np.allclose(styled, plain, atol=1e-3)
+    run = align(pipeline)
+    np.testing.assert_array_equal(picture(pipeline), styled)
+    assert set(pipeline.get_active_adapters()) == {"style", "dagsdk"}, "and the inactive one stays inactive"
+    before = {name: weight for name, weight in weights(run).items() if "dagsdk" not in name}
+    run.finish()
+    assert set(pipeline.get_active_adapters()) == {"style", "dagsdk"}
+    reference = np.asarray(run.sample("a cat", base=True)[0]) / 255
+    np.testing.assert_allclose(reference, styled, atol=1 / 254)
+    after = weights(run)
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    assert not np.allclose(picture(pipeline), styled, atol=1e-4)
+
+
+def test_a_lora_that_the_host_switched_off_stays_off() -> None:
+    pipeline = live()
+    plain = picture(pipeline)
+    add_lora(pipeline, "style")
+    pipeline.disable_lora()
+    run = align(pipeline)
+    np.testing.assert_allclose(picture(pipeline), plain, atol=1e-6)
+    run.finish()
+    np.testing.assert_allclose(np.asarray(run.sample("a cat", base=True)[0]) / 255, plain, atol=1 / 254)
+
+
+def test_adapters_may_be_switched_between_epochs() -> None:
+    """The run trains with those that were active when it was made, and the host finds its choice again."""
+    undisturbed = align(live()).finish()
+    pipeline = live()
+    run = align(pipeline)
+    for _ in run:
+        pipeline.disable_lora()
+        off = picture(pipeline)
+        run.sample("a cat")
+        np.testing.assert_array_equal(picture(pipeline), off)
+    assert metrics(run) == metrics(undisturbed)
+    pipeline.enable_lora()
+    np.testing.assert_array_equal(picture(pipeline), picture(undisturbed.pipeline))
+
+
+def test_a_fused_lora_is_refused_with_a_next_step_that_works() -> None:
+    pipeline = live()
+    add_lora(pipeline, "style")
+    pipeline.fuse_lora()
+    fused = picture(pipeline)
+    with pytest.raises(ModelError, match=r"unload_lora_weights\(\)"):
+        align(pipeline)
+    np.testing.assert_array_equal(picture(pipeline), fused)
+    pipeline.unload_lora_weights()
+    run = align(pipeline).finish()
+    np.testing.assert_allclose(np.asarray(run.sample("a cat", base=True)[0]) / 255, fused, atol=1 / 254)
+
+
+@pytest.mark.parametrize("styled", [False, True])
+def test_a_run_that_cannot_be_made_leaves_nothing_on_the_pipeline(styled: bool, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("a file of the host's", encoding="utf-8")
+    pipeline = live()
+    if styled:
+        add_lora(pipeline, "style")
+    before = [(name, id(module), module.training) for name, module in pipeline.unet.named_modules()]
+    keys = list(pipeline.unet.state_dict())
+    with pytest.raises(RunFolderError, match="holds no run"):
+        align(pipeline, output=tmp_path)
+    with pytest.raises(ModelError, match="nowhere"):
+        align(pipeline, lora={"targets": ["nowhere"]})
+    with pytest.raises(ConfigError, match="fp16"):
+        align(pipeline, mixed_precision="fp16")
+    assert [(name, id(module), module.training) for name, module in pipeline.unet.named_modules()] == before
+    assert list(pipeline.unet.state_dict()) == keys
+    align(pipeline)
+    assert "dagsdk_2" not in pipeline.unet.peft_config
+
+
+# --- flags and modes ---
+
+
+def flags(pipeline: StableDiffusionPipeline) -> dict[str, Any]:
+    modules = {"unet": pipeline.unet, "text": pipeline.text_encoder, "vae": pipeline.vae}
+    found: dict[str, Any] = {}
+    for part, module in modules.items():
+        found |= {f"{part}.{name}": p.requires_grad for name, p in module.named_parameters() if "dagsdk" not in name}
+        for name, child in module.named_modules():
+            if "lora_" not in name and not name.endswith("base_layer"):
+                found[f"{part}.{name}.training"] = child.training
+    return {name.replace(".base_layer", ""): value for name, value in found.items()}
+
+
+@pytest.mark.parametrize("host", ["train", "eval", "mixed"])
+def test_flags_are_as_they_were(host: str) -> None:
+    pipeline = live()
+    for module in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
+        module.train(host != "eval").requires_grad_(host == "train")
+    if host == "mixed":
+        pipeline.unet.down_blocks.eval()
+        pipeline.vae.decoder.requires_grad_(True)
+    before = flags(pipeline)
+
+    class Failing:
+        calls = 0
+
+        def __call__(self, images: Any, prompts: Any) -> Any:
+            self.calls += 1
+            assert self.calls < 8, "as a reward may"
+            return brightness(images, prompts)
+
+    run = align(pipeline, Failing(), epochs=3)
+    assert flags(pipeline) == before
+    with pytest.raises(RewardError, match="as a reward may"):
+        for _ in run:
+            assert flags(pipeline) == before
+            run.sample("a cat", base=True)
+            assert flags(pipeline) == before
+    assert run.epoch and flags(pipeline) == before
+    assert all(p.grad is None for p in pipeline.unet.parameters())
+    run.close()
+    assert flags(pipeline) == before
+
+
+def test_results_do_not_depend_on_the_flags_and_modes_of_the_host() -> None:
+    plain, other = align(live()).finish(), live()
+    for module in other.text_encoder.modules():
+        if isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.5
+    for module in (other.unet, other.text_encoder, other.vae):
+        module.train().requires_grad_(False)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        run = align(other)
+        for _ in run:
+            assert torch.is_inference_mode_enabled() and torch.is_autocast_enabled("cpu")
+        run.evaluate()
+    assert metrics(run) == metrics(plain)
+    with torch.no_grad():
+        assert metrics(align(live()).finish()) == metrics(plain)
+    assert torch.is_grad_enabled()
+
+
+# --- generators ---
+
+
+def generators() -> tuple[Any, ...]:
+    state = np.random.get_state()
+    return random.getstate(), state[1].tolist(), state[2:], torch.get_rng_state().tolist()
+
+
+def test_global_generators_are_as_they_were(tmp_path: Path) -> None:
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    np.random.standard_normal(), torch.randn(1), random.gauss(0, 1)
+    before = generators()
+    for model in (live(), str(saved(tmp_path / "tiny"))):
+        run = align(model, Restless(), output=tmp_path / type(model).__name__, trackers=["tensorboard"])
+        assert generators() == before, "construction"
+        for _ in run:
+            assert generators() == before, "an epoch"
+            run.sample("a cat"), run.evaluate(), run.save(tmp_path / "lora")
+            assert generators() == before, "sampling"
+        run.close()
+        assert generators() == before, "closing"
+
+
+# --- accelerate ---
+
+
+@pytest.fixture
+def no_accelerator() -> Iterator[None]:
+    def reset() -> None:
+        AcceleratorState._reset_state(True)
+        GradientState._reset_state()
+
+    reset()
+    yield
+    reset()
+
+
+def shared_states() -> list[dict[str, Any]]:
+    return [dict(kind._shared_state) for kind in (PartialState, AcceleratorState, GradientState)]
+
+
+@pytest.mark.usefixtures("no_accelerator")
+@pytest.mark.parametrize("trackers", [[], ["tensorboard"]])
+def test_the_state_of_accelerate_is_the_hosts(trackers: list[str], tmp_path: Path) -> None:
+    align(live(), output=tmp_path / "before", trackers=trackers).finish().close()
+    assert shared_states() == [{}, {}, {}], "a host that has none can still make its own"
+    accelerator = Accelerator(mixed_precision="bf16", cpu=True, gradient_accumulation_steps=2)
+    before = shared_states()
+    run = align(live(), output=tmp_path / "after", trackers=trackers)
+    for _ in run:
+        assert shared_states() == before
+    run.close()
+    assert shared_states() == before and accelerator.mixed_precision == "bf16"
+    model = accelerator.prepare(torch.nn.Linear(2, 2))
+    assert model(torch.ones(1, 2)).isfinite().all()
+    if trackers:
+        assert list((tmp_path / "after/tensorboard").rglob("events*"))
