@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagsdk.config.files import load_run, local_plugins, structure_run
-from dagsdk.config.flat import with_keys
+from dagsdk.config.flat import structure_with_keys
 from dagsdk.config.schema import RunConfig
 from dagsdk.errors import ConfigError, ModelError, RunFolderError, TrainingError
 from dagsdk.evaluation.held_out import sampled_images
@@ -65,7 +65,7 @@ def align(
         raise ConfigError("align", ["rewards: align takes one or several rewards as reward; rename it"])
     given = Given(files=keys.get("plugins", ()))
     tables: dict[str, Any] = {
-        "output": None if output is None else str(output),
+        "output": None if output is None else str(Path(output).expanduser()),
         "trackers": [],
         "model": given.model(model),
         "prompts": given.prompts(prompts),
@@ -75,7 +75,7 @@ def align(
     if held_out is not None:
         tables["evaluate"] = {"prompts": given.prompts(held_out, "given-held-out")}
     registry = given.registry()
-    config = structure_run(with_keys(tables, keys, registry, "align"), registry, source="align")
+    config = structure_with_keys(tables, keys, registry, "align")
     return Run(Trainer(config, registry, resume=resume))
 
 
@@ -86,7 +86,7 @@ def train(run_file: str | Path, *, resume: bool = False, **keys: Any) -> Run:
     """
     tables = load_run(run_file)
     registry = Registry(discover(files=local_plugins(tables)))
-    config = structure_run(with_keys(tables, keys, registry, str(run_file)), registry, source=str(run_file))
+    config = structure_with_keys(tables, keys, registry, str(run_file))
     return Run(Trainer(config, registry, resume=resume))
 
 
@@ -96,10 +96,10 @@ def load(folder: str | Path) -> Run:
     Nothing in the folder is changed before the run is iterated or evaluated. Raises RunFolderError for a folder without
     a run, and ConfigError where the run was given objects of a program: `align` with ``resume=True`` continues that.
     """
-    run_file = Path(folder) / "run.toml"
+    run_file = Path(folder).expanduser() / "run.toml"
     if not run_file.is_file():
         raise RunFolderError(f"{str(folder)!r} is not a run folder: it has no run.toml; give the output of a run")
-    tables = {**load_run(run_file), "output": str(folder)}
+    tables = {**load_run(run_file), "output": str(run_file.parent)}
     registry = Registry(discover(files=local_plugins(tables)))
     try:
         config = structure_run(tables, registry, source=str(run_file))

@@ -1,8 +1,8 @@
 """The five hooks of a plugin. Each docstring has a complete plugin: save it as `mine.py` and name it in a run file.
 
-A hook takes no arguments and returns records. It declares components and computes nothing, so that `dagsdk plugins` is
-fast: heavy imports belong in `build`, or `build` is an import string. An installed plugin names its module in its
-`pyproject.toml`:
+A hook takes no arguments and returns records. It declares components and computes nothing, so `dagsdk plugins` stays
+fast: import heavy libraries inside `build`, or make `build` an import string such as "dagsdk_mine.reward:Mine". An
+installed plugin names its module in its `pyproject.toml`:
 
     [project.entry-points.dagsdk]
     mine = "dagsdk_mine"
@@ -22,7 +22,7 @@ hookspec = pluggy.HookspecMarker("dagsdk")
 
 @hookspec
 def dagsdk_rewards() -> Iterable[RewardSpec[Any]]:
-    """Rewards of images.
+    """Rewards: functions of (images, prompts) that return one number per image, higher is better.
 
     ```python
     import attrs
@@ -59,7 +59,7 @@ def dagsdk_rewards() -> Iterable[RewardSpec[Any]]:
 
 @hookspec
 def dagsdk_prompts() -> Iterable[PromptSpec[Any]]:
-    """Prompt sets: sequences of prompts that never change. The engine shuffles them and divides them among processes.
+    """Prompt sets: sequences of `dagsdk.Prompt` that never change. The engine shuffles them and shares them out.
 
     ```python
     import dagsdk
@@ -79,7 +79,9 @@ def dagsdk_prompts() -> Iterable[PromptSpec[Any]]:
 
 @hookspec
 def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
-    """Objectives: transitions, or noised images, to losses. This one is REINFORCE.
+    """Training objectives: a batch of `Transitions` or `Denoisings` in, one loss per row out. This one is REINFORCE.
+
+    What a batch contains beyond log-densities and rewards is declared by `needs` (`dagsdk.Needs`).
 
     ```python
     import dagsdk
@@ -107,7 +109,7 @@ def dagsdk_objectives() -> Iterable[ObjectiveSpec[Any]]:
 
 @hookspec
 def dagsdk_rollouts() -> Iterable[RolloutSpec[Any]]:
-    """Rollouts: how trajectories are sampled, and which of them, at which steps, are trained on.
+    """Rollouts: how trajectories are sampled, and which of them are trained on, at which steps.
 
     ```python
     import dagsdk

@@ -112,7 +112,7 @@ class ComponentSpec(Generic[OptionsT]):
     def make(self, options: OptionsT, context: BuildContext) -> Any:
         """The component, built with these options. Raises PluginError for an import string that leads nowhere."""
         build = self._imported(self.build) if isinstance(self.build, str) else self.build
-        return build(options, context) if _takes(build, options, context) else build(options)
+        return build(options, context) if _takes_context(build) else build(options)
 
     def _imported(self, target: str) -> Any:
         module, _, path = target.partition(":")
@@ -200,15 +200,16 @@ class ModelSpec(ComponentSpec[OptionsT]):
     """A model to align. `build` returns a `dagsdk.Model`."""
 
 
-def _takes(function: Callable[..., Any], *arguments: object) -> bool:
-    """Whether the function takes these arguments. One without a signature that Python can read is taken to."""
+def _takes_context(build: Callable[..., Any]) -> bool:
+    """Whether its second parameter is the context: one without a default, or one of that name."""
     try:
-        inspect.signature(function).bind(*arguments)
-    except TypeError:
-        return False
-    except ValueError:
+        parameters = list(inspect.signature(build).parameters.values())
+    except ValueError:  # one without a signature that Python can read
         return True
-    return True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return True
+    return len(positional) > 1 and (positional[1].default is inspect.Parameter.empty or positional[1].name == "context")
 
 
 Spec = RewardSpec[Any] | PromptSpec[Any] | ObjectiveSpec[Any] | RolloutSpec[Any] | ModelSpec[Any]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import random
 import tempfile
+import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,10 +96,13 @@ def weights(run: dagsdk.Run) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in run.pipeline.unet.named_parameters()}
 
 
-def add_lora(pipeline: StableDiffusionPipeline, name: str, seed: int = 0) -> None:
+def add_lora(
+    pipeline: StableDiffusionPipeline, name: str, seed: int = 0, targets: Sequence[str] = ("to_q", "to_v")
+) -> None:
     """Puts a LoRA that changes the image on the pipeline, and makes it the active one."""
-    config = LoraConfig(r=2, target_modules=["to_q", "to_v"])
-    with torch.random.fork_rng(devices=[]):
+    config = LoraConfig(r=2, target_modules=list(targets))
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         torch.manual_seed(seed)
         pipeline.unet.add_adapter(config, adapter_name=name)
         for key, weight in pipeline.unet.named_parameters():

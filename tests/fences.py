@@ -1,7 +1,7 @@
 """The fenced blocks and commands of a Markdown page, each in exactly one category.
 
 A `toml` or `python` block whose first line is a comment with nothing but a file name (``# mine.py``) is a file that
-the reader is told to write; later commands of the page find it. `python tests/fences.py PAGE` writes a page's files.
+the reader is asked to write; later commands of the page find it. `python tests/fences.py PAGE` writes a page's files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from attrs import frozen
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
+    *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "RELEASING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted(ROOT.glob("plugins/*/README.md")),
 ]
@@ -115,7 +115,7 @@ def category(command: str) -> str:
     run: `dagsdk …`, run by the test of its page.
     look: shows files, run too.
     script: a plugin's own, which may take hours; only its ``--help`` is run.
-    view: waits for a person, so that no test can run it.
+    view: waits for a person, or for a server, so that it is not run here.
     """
     words = shlex.split(command, comments=True)
     program = words[0].removeprefix(".venv/bin/")
@@ -132,7 +132,7 @@ def category(command: str) -> str:
             return "session"
         case ["ls" | "cat" | "head", *_]:
             return "look"
-        case ["tensorboard", *_]:
+        case ["tensorboard" | "uvicorn" | "curl", *_]:
             return "view"
         case ["python", "-m", module, *_] if module.startswith("dagsdk_"):
             return "script"

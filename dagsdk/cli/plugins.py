@@ -36,7 +36,10 @@ def plugins(context: click.Context, as_json: bool) -> None:
 @plugins.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """Show the component or plugin NAME: where it is from, its licence and its options."""
+    """Show a component or plugin, NAME.
+
+    Its plugin, licence, downloads and options; for a plugin its components, and the traceback if it failed.
+    """
     from dagsdk.cli.describe import description
 
     click.echo(description(quietly_discovered(), name))
@@ -48,9 +51,10 @@ def show(name: str) -> None:
 @click.option("--except", "excepts", multiple=True, metavar="CHECK=REASON", help="A check that must fail, and why.")
 @click.option("--strict", is_flag=True, help="Also fail on what a published package should have (WARN).")
 def check(name: str, sets: tuple[str, ...], excepts: tuple[str, ...], strict: bool) -> int:
-    """Check that the plugin, component or local file NAME keeps its contract.
+    """Check a plugin, component or local file, NAME.
 
-    The exit status is 1 if a rule is broken. `dagsdk.testing` has the same checks for pytest.
+    Every rule of its contract is checked; the exit status is 1 if one is broken. `dagsdk.testing` has the same checks
+    for pytest.
     """
     from dagsdk.cli.bars import silence_libraries
     from dagsdk.cli.check import checked

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from dagsdk.config.components import KIND_OF, Specs
+from dagsdk.config.files import structure_run
 from dagsdk.config.schema import LoraConfig, RunConfig
 from dagsdk.errors import ConfigError, DagsdkError
 from dagsdk.suggestions import did_you_mean
@@ -17,13 +18,28 @@ MAIN = ("model", "objective", "rollout", "train")
 """A key that one of these sections has is meant to be there, even where another section has one of that name."""
 
 
-def with_keys(tables: Mapping[str, Any], keys: Mapping[str, Any], registry: Specs, source: str) -> dict[str, Any]:
-    """The tables with each key put where it belongs.
+def structure_with_keys(tables: Mapping[str, Any], keys: Mapping[str, Any], registry: Specs, source: str) -> RunConfig:
+    """The run of these tables and keys. Raises ConfigError with every mistake in them; see `with_keys`."""
+    run, problems = with_keys(tables, keys, registry)
+    config = None
+    try:
+        config = structure_run(run, registry, source)
+    except ConfigError as error:
+        problems += error.problems
+    if problems or config is None:
+        raise ConfigError(source, problems)
+    return config
+
+
+def with_keys(
+    tables: Mapping[str, Any], keys: Mapping[str, Any], registry: Specs
+) -> tuple[dict[str, Any], list[str]]:
+    """The tables with each key put where it belongs, and a line for each that cannot be.
 
     keys: a key of the run file by its own name (``epochs=50``), with its section (``{"train.epochs": 50}``), or a whole
         section (``train={"epochs": 50}``), which is merged into the one that is there.
     registry: knows the options of the components that the tables name.
-    Raises ConfigError for a key that nothing has, that several sections have, or that is given twice.
+    A key is a mistake if nothing has it, if several sections have it, or if it is given twice.
     """
     result, problems = deepcopy(dict(tables)), []
     top = {field.name for field in attrs.fields(RunConfig)}
@@ -40,9 +56,7 @@ def with_keys(tables: Mapping[str, Any], keys: Mapping[str, Any], registry: Spec
             problem = f"{key}: {given[path]} is the same key; give one of them"
         given |= {path: key} | ({f"{path}.{inner}": key for inner in value} if isinstance(value, Mapping) else {})
         problems += [problem] if problem else []
-    if problems:
-        raise ConfigError(source, problems)
-    return result
+    return result, problems
 
 
 def _places(key: str, tables: Mapping[str, Any], registry: Specs) -> list[str]:

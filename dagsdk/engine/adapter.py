@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from dagsdk.engine import host
 from dagsdk.engine.generators import global_seed
 from dagsdk.errors import ModelError
 from dagsdk.models.protocol import Model
+from dagsdk.models.quiet import without_warnings
 
 NAME = "dagsdk"
 """Of our adapter, unless the network has one of that name already."""
@@ -89,10 +89,8 @@ class Adapter:
         )
         active = {layer: host.active(layer) for layer in host.tuned(network)}
         try:
-            with global_seed(seed), warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", message="Already found a `peft_config`"
-                )  # the host's, and it is meant
+            # the host's adapters are meant to be there
+            with global_seed(seed), without_warnings("Already found a `peft_config`"):
                 inject_adapter_in_model(config, network, self.name)
         except ValueError as error:
             self._take_off()
@@ -107,6 +105,7 @@ class Adapter:
             layer.train(layer.get_base_layer().training)  # new modules are as the one that they wrap
         for parameter in self.trained().values():
             parameter.data = parameter.data.float()
+            parameter.requires_grad_(False)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Trained parameters by their name in the network, in a fixed order."""
@@ -122,18 +121,15 @@ class Adapter:
         The adapters that take part are those of the beginning, whichever the host has switched on or off since.
         """
         network = self.model.network
-        modules = (network, *self.model.frozen_modules())
-        flags, active = host.Flags(modules), host.ActiveAdapters(network)
-        with host.own_modes(next(network.parameters()).device.type):
-            self._active.restore()
-            for module in modules:
-                module.requires_grad_(False).eval()
-            self._require_gradients()
+        modes, modules = host.own_modes(next(network.parameters()).device.type), self.model.frozen_modules()
+        with modes, host.frozen((network, *modules)):
+            active = host.ActiveAdapters(network)
             try:
+                self._active.restore()
+                self._require_gradients()
                 yield
             finally:
                 active.restore()
-                flags.restore()
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -156,7 +152,6 @@ class Adapter:
         finally:
             for layer, names in zip(ours, active, strict=True):
                 host.activate(layer, names)
-            self._require_gradients()  # peft switched them off
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the trained weights, on the CPU."""
@@ -225,7 +220,13 @@ class Adapter:
             vars(network)["_hf_peft_config_loaded"] = self._knew_adapters
 
     def _require_gradients(self) -> None:
-        for parameter in self.trained().values():
+        trained = self.trained()
+        if not trained:
+            raise ModelError(
+                f"the adapter {self.name!r} is no longer on model {self.model.source!r}; an open run needs it there; "
+                "call close() before unloading or deleting adapters"
+            )
+        for parameter in trained.values():
             parameter.requires_grad_(True)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from attrs import define
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
@@ -18,6 +20,28 @@ def own_modes(device_type: str) -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type, enabled=False):
         yield
+
+
+@contextmanager
+def frozen(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Within it, the modules are in evaluation mode, and their parameters require no gradients.
+
+    Runs in several threads may share a module, such as a VAE: it is as it was when the last of them leaves it.
+    """
+    with _LOCK:
+        for module in modules:
+            held = _HELD.setdefault(module, _Held(Flags((module,))))
+            held.count += 1
+            module.requires_grad_(False).eval()
+    try:
+        yield
+    finally:
+        with _LOCK:
+            for module in reversed(modules):  # one may be a part of another
+                held = _HELD[module]
+                held.count -= 1
+                if not held.count:
+                    _HELD.pop(module).flags.restore()
 
 
 class Flags:
@@ -34,14 +58,28 @@ class Flags:
             module.training = training
 
 
+@define
+class _Held:
+    flags: Flags
+    count: int = 0
+
+
+_HELD: dict[nn.Module, _Held] = {}
+"""Modules that are frozen now, by how many runs, and what they were before."""
+_LOCK = threading.Lock()
+
+
 class ActiveAdapters:
     """Which of peft's adapters take part in what each layer of a network computes, as it is now."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._layers = [(layer, list(layer.active_adapters), layer.disable_adapters) for layer in tuned(network)]
+        self._network = network
+        self._layers = {layer: (list(layer.active_adapters), layer.disable_adapters) for layer in tuned(network)}
 
     def restore(self) -> None:
-        for layer, names, disabled in self._layers:
+        """Adapters of layers that had none then take no part."""
+        for layer in tuned(self._network):
+            names, disabled = self._layers.get(layer, ([], False))
             activate(layer, names)
             if disabled:
                 layer.enable_adapters(False)
@@ -63,6 +101,8 @@ def active(layer: BaseTunerLayer) -> list[str]:
 
 
 def activate(layer: BaseTunerLayer, adapters: Sequence[str]) -> None:
-    """Lets just these take part. All adapters of the layer are frozen by it."""
+    """Lets just these take part. Which parameters require gradients stays as it is, which peft would change."""
+    flags = Flags((layer,))
     layer.enable_adapters(True)
     layer.set_adapter(list(adapters), inference_mode=True)
+    flags.restore()

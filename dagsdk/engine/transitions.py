@@ -90,11 +90,11 @@ class Passes:
     def _pass(self) -> Pass:
         output, conditional = self.policy.outputs(self.x_t, self.t, self.conditioning)
         kernel = self.policy.transition(output, self.x_t, self.t, self.t_next)
-        score = None
+        score_here = None
         if self._backward:
             log_prob = kernel.log_prob(self.x_next, "sum").sum()
-            score = torch.autograd.grad(log_prob, self.x_t, retain_graph=True)[0]
-        return Pass(output, conditional, kernel, score)
+            score_here = torch.autograd.grad(log_prob, self.x_t, retain_graph=True)[0]
+        return Pass(output, conditional, kernel, score_here)
 
 
 @frozen(eq=False, kw_only=True)

@@ -1,4 +1,4 @@
-"""Loading without the libraries' progress bars: their switches are global, and the host's again afterwards."""
+"""Libraries without their warnings and progress bars: the switches are global, and the host's again afterwards."""
 
 from __future__ import annotations
 
@@ -11,16 +11,24 @@ _LOCK = threading.RLock()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Within it, diffusers, transformers and huggingface_hub show no progress, and diffusers deprecates nothing."""
+def without_warnings(*messages: str) -> Iterator[None]:
+    """Within it, no warning is shown whose message begins like one of these regular expressions."""
+    with _LOCK, warnings.catch_warnings():
+        for message in messages:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+@contextmanager
+def without_progress() -> Iterator[None]:
+    """Within it, diffusers, transformers and huggingface_hub show no progress bars."""
     import diffusers.utils.logging
     import transformers.utils.logging
     from huggingface_hub.utils.tqdm import progress_bar_states
 
     libraries = (diffusers.utils.logging, transformers.utils.logging)
-    with _LOCK, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch_dtype", category=FutureWarning)
-        warnings.filterwarnings("ignore", message="Cannot (en|dis)able progress bars")  # the environment decides
+    # where the environment decides, the hub says that it cannot be switched
+    with _LOCK, without_warnings("Cannot (en|dis)able progress bars"):
         shown = [library for library in libraries if library.is_progress_bar_enabled()]
         hub = dict(progress_bar_states)
         for library in libraries:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dagsdk.errors import ModelError
 from dagsdk.models.base import BaseModel
-from dagsdk.models.quiet import quiet
+from dagsdk.models.quiet import without_progress, without_warnings
 from dagsdk.models.weights import ADAPTER, adapter_weights, set_adapter_weights, unreadable
 from dagsdk.process.conditioning import Conditioning
 from dagsdk.process.path import VariancePreserving
@@ -63,7 +63,8 @@ class StableDiffusion(BaseModel):
         Raises ModelError for a model that is missing, unreadable or of another class.
         """
         try:
-            with quiet():
+            # the name of the keyword depends on the version of diffusers
+            with without_progress(), without_warnings(".*torch_dtype"):
                 declared = StableDiffusionPipeline.load_config(str(name)).get("_class_name")
                 if declared != "StableDiffusionPipeline":
                     raise _unsupported(str(name), declared)

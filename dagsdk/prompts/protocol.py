@@ -24,6 +24,10 @@ class Prompt:
     text: str
     metadata: Mapping[str, Any] = field(factory=dict, converter=_read_only, hash=False)
 
+    def __reduce__(self) -> tuple[type[Prompt], tuple[str, dict[str, Any]]]:
+        """For pickle, which takes no read-only mapping: the prompts of several processes are gathered."""
+        return Prompt, (self.text, dict(self.metadata))
+
 
 PromptSet = Sequence[Prompt]
 """It never changes: index i always gives the same prompt. The engine draws from it (`dagsdk.prompts.sampling`)."""

@@ -18,20 +18,17 @@ if TYPE_CHECKING:
     from dagsdk.prompts.protocol import Prompt
 
 F = TypeVar("F", bound=Callable[..., Any])
+Takes = Literal["tensor", "pil"]
+Prompts = Literal["text", "prompt"]
 _MARK = "__dagsdk_reward__"
 
 
 @frozen(kw_only=True)
 class Marks:
-    """How a plain function wants to be called.
+    """How a plain function wants to be called: the keywords of `reward`."""
 
-    takes: images as a "tensor" of shape (b, 3, h, w), float32 in [0, 1], or as a list of b PIL images ("pil").
-    prompts: as texts ("text"), or as `dagsdk.Prompt` with metadata ("prompt").
-    differentiable: may gradients flow from the reward to the image? Only with takes="tensor".
-    """
-
-    takes: Literal["tensor", "pil"] = field(default="tensor", validator=in_(("tensor", "pil")))
-    prompts: Literal["text", "prompt"] = field(default="text", validator=in_(("text", "prompt")))
+    takes: Takes = field(default="tensor", validator=in_(("tensor", "pil")))
+    prompts: Prompts = field(default="text", validator=in_(("text", "prompt")))
     differentiable: bool = field(default=False, validator=instance_of(bool))
 
     @differentiable.validator
@@ -41,18 +38,30 @@ class Marks:
 
 
 @overload
-def reward(function: F, /, **marks: Any) -> F: ...
+def reward(
+    function: F, /, *, takes: Takes = "tensor", prompts: Prompts = "text", differentiable: bool = False
+) -> F: ...
 @overload
-def reward(function: None = None, /, **marks: Any) -> Callable[[F], F]: ...
+def reward(
+    function: None = None, /, *, takes: Takes = "tensor", prompts: Prompts = "text", differentiable: bool = False
+) -> Callable[[F], F]: ...
 
 
-def reward(function: Any = None, /, **marks: Any) -> Any:
-    """Marks a plain function as a reward: ``@dagsdk.reward(takes="pil")``. Keywords are those of `Marks`.
+def reward(
+    function: Any = None, /, *, takes: Takes = "tensor", prompts: Prompts = "text", differentiable: bool = False
+) -> Any:
+    """Marks a plain function as a reward: ``@dagsdk.reward(takes="pil")``.
 
     Without it, the annotations of the function's parameters decide: ``images: list[Image.Image]`` takes PIL images, and
     ``prompts: Sequence[dagsdk.Prompt]`` takes prompts with metadata. Otherwise images are a tensor, and prompts texts.
+
+    takes: images as a "tensor" of shape (b, 3, h, w), float32 in [0, 1], or as a list of b PIL images ("pil").
+    prompts: as texts ("text"), or as `dagsdk.Prompt` with metadata ("prompt").
+    differentiable: may gradients flow from the reward to the image? Only with takes="tensor".
+
+    Raises ValueError for a mark that means nothing.
     """
-    checked = Marks(**marks)
+    checked = Marks(takes=takes, prompts=prompts, differentiable=differentiable)
 
     def marked(function: Any) -> Any:
         try:

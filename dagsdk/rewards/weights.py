@@ -49,7 +49,7 @@ def find_weights(
         if not remote:
             others = f", a folder that holds {file!r}, or a Hub repository (owner/name)" if file else ""
             raise RewardError(
-                f"{option} is {str(place)!r}; there is no such file as {str(path)!r} (relative paths begin at "
+                f"{option} is {str(place)!r}; there is no file {str(path)!r} (relative paths begin at "
                 f"{Path.cwd()}): give an existing file{others}"
             )
         path = _fetched(str(place), file, revision, option)
@@ -97,8 +97,8 @@ def _fetched(repository: str, file: str, revision: str | None, option: str) -> P
         return Path(hf_hub_download(repository, file, revision=revision))
     except Exception as error:  # of the Hub's own classes, of httpx, and of the system
         raise RewardError(
-            f"{option} is {repository!r}, whose {file!r} could not be fetched from the Hub ({brief(error)}); fetch it "
-            f"where there is a network, and set `{option}` to the path of the copy"
+            f"{file!r} of {repository!r} on the Hub could not be fetched ({brief(error)}); fetch it where there is a "
+            f"network, and set {option!r} to the path of a copy"
         ) from error
 
 

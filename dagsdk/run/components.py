@@ -8,7 +8,7 @@ from typing import Any, Literal
 from attrs import asdict, frozen
 
 from dagsdk.config.schema import Component, PromptsConfig, RunConfig
-from dagsdk.errors import ConfigError, DagsdkError, TrainingError, UnknownComponentError
+from dagsdk.errors import ConfigError, DagsdkError, RewardError, TrainingError, UnknownComponentError
 from dagsdk.models.protocol import Model
 from dagsdk.objectives.parts import Needs
 from dagsdk.objectives.protocol import Objective
@@ -87,6 +87,10 @@ def built(registry: Registry, kind: str, component: Component, context: BuildCon
     spec = registry.get(kind, component.name)
     try:
         return spec.make(component.options, context)
+    except RewardError as error:
+        if component.name in str(error):
+            raise
+        raise RewardError(f"{kind.removesuffix('s')} {component.name!r}: {error}") from error
     except DagsdkError:
         raise
     except Exception as error:

@@ -109,7 +109,8 @@ class Given:
                 "name of a registered reward, or a mapping of either to weights"
             )
             raise ConfigError("align", [problem])
-        name = self._free("rewards", _slug(getattr(reward, "__name__", type(reward).__name__), "reward"))
+        named = getattr(reward, "func", reward)  # of a partial
+        name = self._free("rewards", _slug(getattr(named, "__name__", type(named).__name__), "reward"))
         plain = PlainReward(reward, name)
         differentiable = marks_of(reward).differentiable
         self._specs.setdefault("rewards", []).append(
@@ -138,7 +139,7 @@ class Given:
 class GivenPrompts(Sequence[Prompt]):
     """A host's sequence of texts or prompts as a prompt set.
 
-    Items of a list are checked at once, and those of other sequences, which may be long or slow, when they are drawn.
+    A list is checked at once. Of another sequence, which may be long or slow, an item is checked when it is needed.
     """
 
     def __init__(self, given: Sequence[Any]) -> None:
@@ -157,7 +158,8 @@ class GivenPrompts(Sequence[Prompt]):
     def __getitem__(self, index: int | slice) -> Prompt | PromptSet:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return prompt(self._given[index], index)
+        place = range(len(self))[index]
+        return prompt(self._given[place], place)
 
 
 def prompt(item: Any, index: int, source: str = "align") -> Prompt:

@@ -1,4 +1,4 @@
-"""The tables and the picture of `compare.py`, from whatever runs there are."""
+"""The tables and the picture of `compare.py`, from the runs so far."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Results = dict[str, dict[str, list[Run]]]
 Curve = list[tuple[float, float]]
 """Trajectories and value, in the order of trajectories."""
 
-MEASURES = {"score": "reward", "entropy": "entropy of background and size, nats", "distance": "distance of pictures"}
+MEASURES = {"reward": "reward", "entropy": "entropy of background and size, nats", "distance": "distance of pictures"}
 COLOURS = {
     "ddpo": "tab:blue", "grpo": "tab:cyan", "dag-db": "tab:red", "dag-kl": "tab:orange", "relative-tb": "tab:green",
     "b2 + ddpo": "tab:blue", "b2 + dag-db": "tab:red",
@@ -28,7 +28,7 @@ LEVELS: dict[str, Callable[[Curve], float]] = {
     "last": lambda line: line[-1][1],
     "best": lambda line: max(value for _, value in line[1:]),
 }
-"""Which of DDPO's evaluations the others are to come to."""
+"""Which of DDPO's evaluations the others are compared with."""
 
 
 def curve(runs: Sequence[Run], base: Run, measure: str) -> Curve:
@@ -73,8 +73,8 @@ class Arrival:
 
 def arrival(runs: Sequence[Run], rivals: Sequence[Run], base: Run, level: Callable[[Curve], float]) -> Arrival | None:
     """Of the mean curve of `runs` at the level of the rivals' mean curve; None where it never came there."""
-    theirs = curve(rivals, base, "score")
-    used, needed = reached(curve(runs, base, "score"), level(theirs)), reached(theirs, level(theirs))
+    theirs = curve(rivals, base, "reward")
+    used, needed = reached(curve(runs, base, "reward"), level(theirs)), reached(theirs, level(theirs))
     if used is None or needed is None:
         return None
     entropies = [at(curve(each, base, "entropy"), x) for each, x in ((runs, used), (rivals, needed))]
@@ -82,7 +82,7 @@ def arrival(runs: Sequence[Run], rivals: Sequence[Run], base: Run, level: Callab
 
 
 def report(results: Results) -> str:
-    """Markdown: two tables a task, how its runs ended, and when they came to DDPO's levels."""
+    """Markdown: two tables per task: how its runs ended, and when they reached DDPO's levels."""
     tables = []
     for task, methods in results.items():
         tables.append(markdown(_ends(task, methods)))
@@ -96,14 +96,14 @@ def _ends(task: str, methods: Mapping[str, Sequence[Run]]) -> Iterator[list[str]
 
     Then in how many seeds reward and entropy are above DDPO's; medians of transitions trained on, and of seconds.
     """
-    measures = ("score", "full", "entropy", "distance")
+    measures = ("reward", "full", "entropy", "distance")
     yield [task, "seeds", "reward", "full matches", "entropy", "distance", "above DDPO", "transitions", "seconds"]
     first = methods["base"][0]["evaluations"][0]
     yield ["base", "", *(f"{first[measure]:.3f}" for measure in measures), "", "", ""]
     for method, runs in _trained(methods):
         cells = [_spread([run["evaluations"][-1][measure] for run in runs]) for measure in measures]
         pairs = [(run["evaluations"][-1], rival["evaluations"][-1]) for run, rival in _pairs(methods, method)]
-        above = ", ".join(str(sum(own[m] > theirs[m] for own, theirs in pairs)) for m in ("score", "entropy"))
+        above = ", ".join(str(sum(own[m] > theirs[m] for own, theirs in pairs)) for m in ("reward", "entropy"))
         costs = [f"{median(run[cost] for run in runs):.0f}" for cost in ("transitions", "seconds")]
         yield [method, str(len(runs)), *cells, "" if method == "ddpo" else above, *costs]
 
@@ -111,7 +111,7 @@ def _ends(task: str, methods: Mapping[str, Sequence[Run]]) -> Iterator[list[str]
 def _arrivals(task: str, methods: Mapping[str, Sequence[Run]]) -> Iterator[list[str]]:
     """For each level, of the mean curves; then how many seeds arrive, each against DDPO's run of the same seed."""
     [base], rivals = methods["base"], methods["ddpo"]
-    aims = {name: level(curve(rivals, base, "score")) for name, level in LEVELS.items()}
+    aims = {name: level(curve(rivals, base, "reward")) for name, level in LEVELS.items()}
     columns = [(f"to DDPO's {name}, {aim:.3f}", "entropy", "seeds, halved, varied") for name, aim in aims.items()]
     yield [task, *(cell for column in columns for cell in column)]
     for method, runs in _trained(methods):
@@ -137,15 +137,16 @@ def _pairs(methods: Mapping[str, Sequence[Run]], method: str) -> list[tuple[Run,
 
 
 def tuning_report(tried: Mapping[str, Mapping[float, float]], knobs: Mapping[str, tuple[str, Sequence[float]]]) -> str:
-    """A Markdown table: what each value of a method's knob scored, the chosen one in bold.
+    """A Markdown table: the mean reward for each value of a method's knob, the chosen one in bold.
 
-    tried: method to value to score. knobs: method to the knob's name and the candidates; other values are not chosen.
+    tried: method to value to mean reward.
+    knobs: method to the knob's name and the candidates; other values are not chosen.
     """
-    rows = [["method", "tuned", "value: score"]]
+    rows = [["method", "tuned", "value: mean reward"]]
     for method, rewards in tried.items():
         key, candidates = knobs[method]
         best = max(candidates, key=lambda value: rewards.get(value, float("-inf")))
-        cells = {value: f"{value:g}: {score:.3f}" for value, score in sorted(rewards.items())}
+        cells = {value: f"{value:g}: {reward:.3f}" for value, reward in sorted(rewards.items())}
         rows.append([method, key, ", ".join(f"**{cell}**" if v == best else cell for v, cell in cells.items())])
     return markdown(rows)
 
@@ -157,7 +158,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def picture(results: Results, path: Path) -> None:
-    """A column a task, a row a measure: means over seeds as lines, least to greatest as bands."""
+    """A column per task, a row per measure: means over seeds as lines, least to greatest as bands."""
     figure = Figure(figsize=(4.2 * len(results), 9.5), layout="constrained")
     grid = figure.subplots(len(MEASURES), len(results), squeeze=False, sharex=True)
     for column, (task, methods) in enumerate(results.items()):
@@ -174,7 +175,7 @@ def picture(results: Results, path: Path) -> None:
                 rows = zip(*(run["evaluations"] for run in methods[method]), strict=False)
                 values = [[before], *([each[measure] for each in row] for row in rows)]
                 axes.fill_between(x, [*map(min, values)], [*map(max, values)], color=colour, alpha=0.1, linewidth=0)
-            if measure == "score":
+            if measure == "reward":
                 axes.set_title(task)
             if column == 0:
                 axes.set_ylabel(name)

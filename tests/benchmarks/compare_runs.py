@@ -1,7 +1,7 @@
 """The runs of `compare.py`: tasks, methods, and what is measured of a run.
 
-Everybody trains the same model on the same six captions, "a red triangle" and the other pairs of colour and shape
-that its pretraining never showed. They leave background and size free, which is where diversity is looked for.
+All methods train the same model on the same six captions, "a red triangle" and the other pairs of colour and shape
+that its pretraining never showed. These leave background and size free, which is where diversity is measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from measuring import drawn
 from torch import Tensor
 
 from dagsdk.config.files import structure_run
-from dagsdk.evaluation.fixed import fixed_prompts
+from dagsdk.evaluation.held_out import fixed_prompts
+from dagsdk.evaluation.paired import mean_and_error
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.registry import Registry, load_registry
 from dagsdk.run.trainer import Trainer
@@ -27,9 +28,7 @@ from dagsdk_shapes.measure import measure
 
 CAPTIONS: Final = 6
 IMAGES: Final = 5
-"""Trajectories of a caption in an epoch."""
-EVERY: Final = 10
-"""Epochs between two evaluations."""
+"""Trajectories per caption and epoch."""
 
 TASKS: Final[dict[str, dict[str, Any]]] = {
     "match": {"name": "shapes-match"},
@@ -64,7 +63,10 @@ KNOBS: Final[dict[str, tuple[str, str, tuple[float, ...]]]] = {
     "b2 + dag-db": _BETAS,
     "relative-tb": ("objective", "beta", (20.0, 100.0, 500.0)),
 }
-"""Method to the key that is tuned, section and name, and the values it may have. The last one's β is of sums."""
+"""Method to the key that is tuned, section and name, and the values it may have.
+
+The β of relative-tb applies to sums over the latent, the others to means.
+"""
 
 
 def run_tables(
@@ -73,7 +75,7 @@ def run_tables(
     """The run file of one run; value: of the method's knob.
 
     std_floor: without one, the step before the last of these 6 has so little noise (0.041, from a state with 0.44) that
-        the score of its draws drowns what the other steps could teach a policy gradient.
+        the gradient of its log-density drowns what the other steps could teach a policy gradient.
     """
     own, (section, key, _) = METHODS[method], KNOBS[method]
     tables: dict[str, Any] = {
@@ -85,7 +87,7 @@ def run_tables(
         "rewards": [TASKS[task]],
         "objective": dict(own["objective"]),
         "rollout": {"steps": 6, "guidance_scale": 1.0, "std_floor": std_floor, **own.get("rollout", {})},
-        "flow": {"widths": [32, 64]},
+        "state_flow": {"widths": [32, 64]},
         "train": {
             "epochs": epochs, "trajectories": CAPTIONS * IMAGES, "updates": 1, "learning_rate": 3e-3,
             "auxiliary_learning_rate": 5e-3, "ema": 0.9,
@@ -102,10 +104,10 @@ def registry() -> Registry:
     return load_registry(())
 
 
-def run(tables: dict[str, Any], images: int) -> dict[str, Any]:
+def run(tables: dict[str, Any], images: int, every: int) -> dict[str, Any]:
     """Trains, and measures every few epochs: the object that is kept of a run.
 
-    images: how many a caption has in an evaluation.
+    images: per caption in an evaluation. every: epochs between two evaluations.
     """
     started, evaluations, transitions = time.perf_counter(), [], 0
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +115,7 @@ def run(tables: dict[str, Any], images: int) -> dict[str, Any]:
         trainer = Trainer(config, registry())
         for metrics in trainer:
             transitions += metrics["transitions"]
-            if metrics["epoch"] % EVERY == 0:
+            if metrics["epoch"] % every == 0:
                 evaluations.append({"trajectories": metrics["trajectories"], **evaluated(trainer, images)})
     seconds = time.perf_counter() - started
     return {"run": tables, "evaluations": evaluations, "transitions": transitions, "seconds": seconds}
@@ -129,7 +131,7 @@ def base(tables: dict[str, Any], images: int) -> dict[str, Any]:
 def evaluated(trainer: Trainer, images: int) -> dict[str, float]:
     """What the model draws of each caption, from the same noise in every run.
 
-    score: mean of the task's reward, without its weight; score_error: its standard error.
+    reward: mean of the task's reward, without its weight; reward_error: its standard error.
     match, full: means of `shapes-match`, without and with `strict`.
     entropy: of the background plus that of the size, in nats, within a caption (`dagsdk_shapes.measure`).
     distance: of two pictures of a caption (`distance`).
@@ -137,10 +139,11 @@ def evaluated(trainer: Trainer, images: int) -> dict[str, float]:
     prompts = fixed_prompts(trainer.components.prompts, CAPTIONS * images)
     pictures = drawn(trainer, prompts, first_seed=1000)
     [rewards] = pictures.rewards.values()
+    mean, error = mean_and_error(rewards)
     found = measure(pictures.images, prompts)
     return {
-        "score": float(rewards.mean()),
-        "score_error": float(rewards.std()) / math.sqrt(len(rewards)),
+        "reward": mean,
+        "reward_error": error,
         "match": found.match,
         "full": found.full,
         **{f"entropy of {name}": value for name, value in found.entropy.items()},
@@ -152,7 +155,7 @@ def evaluated(trainer: Trainer, images: int) -> dict[str, float]:
 def distance(images: Tensor, prompts: Sequence[Prompt]) -> float:
     """Root mean square difference of two pictures of a prompt, averaged over all pairs, then over prompts; in [0, 1].
 
-    images: shape (b, 3, h, w), floating point in [0, 1]; at least two a prompt.
+    images: shape (b, 3, h, w), floating point in [0, 1]; at least two per prompt.
     """
     pictures, texts = images.flatten(1).double(), [prompt.text for prompt in prompts]
     means = []

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
-
-from dagsdk.evaluation.fixed import Scored, reward_fixed
+from dagsdk.config.schema import EvaluateConfig
+from dagsdk.engine.progress import Counter
+from dagsdk.evaluation.held_out import Evaluated, HeldOut
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.run.folder import write_whole
 from dagsdk.run.trainer import Trainer
@@ -25,12 +25,12 @@ def known(path: Path, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def drawn(trainer: Trainer, prompts: Sequence[Prompt], first_seed: int) -> Scored:
-    """A picture of each prompt by the averaged weights, scored; seeds count on from the first."""
-    sampler = evolve(trainer.sampler, record_outputs=False, record_denoised=False, reference=None)
-    seeds = range(first_seed, first_seed + len(prompts))
-    with trainer.trained.averaged():
-        return reward_fixed(sampler, trainer.components.reward, prompts, seeds)
+def drawn(trainer: Trainer, prompts: Sequence[Prompt], first_seed: int) -> Evaluated:
+    """A picture of each prompt by the weights to use, with its rewards; picture i has the seed first_seed + i."""
+    config = EvaluateConfig(samples=len(prompts), seed=first_seed)
+    fixed = HeldOut(config=config, prompts=prompts, reward=trainer.components.reward)
+    with trainer.engine.trained.using():
+        return fixed.evaluate(trainer.engine.plain_sampler, Counter(lambda stage, done, total: None))
 
 
 def markdown(rows: Iterable[Sequence[str]]) -> str:

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/proportionality.py --output runs/proportionality
 
-One caption that leaves the colour free; red rewards 1, blue 0.5, anything else 0. Log-densities are summed, so that β is
-what the target says: p_ref(x) exp(β r(x)) of `relative-tb` has the colours in the proportions p_ref(colour) exp(β r).
-The objectives whose target is exp(β r(x)) alone are held against exp(β r) with all eight colours equal at r = 0. What
-is done is not done again.
+One caption leaves the colour free; the reward is 1 for red, 0.5 for blue and 0 for anything else. Log-densities are
+summed, so that β is that of the target: p_ref(x) exp(β r(x)) of `relative-tb` has the colours in the proportions
+p_ref(colour) exp(β r). The objectives whose target is exp(β r(x)) alone are compared with exp(β r), all eight colours
+being equal at r = 0. What is done is not done again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Final
 import torch
 from attrs import frozen
 from measuring import drawn, known, markdown
-from proportionality_parts import SCORES, colours
+from proportionality_parts import REWARDS, colours
 from torch import Tensor
 
 from dagsdk.config.files import structure_run
@@ -39,7 +39,7 @@ PRIOR, UNIFORM = "p_ref exp(β r)", "exp(β r)"
 
 @frozen
 class Measured:
-    """One run. beta: None for an objective that maximises. target: what its samples are held against."""
+    """One run. beta: None for an objective that maximises. target: what its samples are compared with."""
 
     objective: str
     beta: float | None
@@ -68,11 +68,11 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "dag-kl": _BALANCE,
     "ddpo": {},
 }
-"""Options of each objective beside β."""
+"""Options of each objective other than β."""
 
 
 def run_tables(run: Measured, epochs: int) -> dict[str, Any]:
-    """A run on one caption, with one update an epoch, so that one Z holds for all trajectories."""
+    """A run on one caption, with one update per epoch, so that one Z holds for all trajectories."""
     beta = {} if run.beta is None else {"beta": run.beta}
     return {
         "trackers": [],
@@ -85,7 +85,7 @@ def run_tables(run: Measured, epochs: int) -> dict[str, Any]:
             "images_per_prompt": 128, "steps": 4, "guidance_scale": 1.0, "last_step": "drop", "std_floor": 0.6,
             "reduction": "sum",
         },
-        "flow": {"widths": [32, 64]},
+        "state_flow": {"widths": [32, 64]},
         "train": {
             "epochs": epochs, "trajectories": 128, "updates": 1, "learning_rate": 4e-3, "auxiliary_learning_rate": 5e-3,
             "decay": "cosine", "ema": 0.9, "max_grad_norm": 0.0, "sample_batch": 128, "micro_batch": 128,
@@ -98,12 +98,12 @@ def run_tables(run: Measured, epochs: int) -> dict[str, Any]:
 def frequencies(trainer: Trainer, count: int) -> Tensor:
     """Of each colour, and last of none, among `count` pictures of the model as it is now: shape (9,), float64."""
     pictures = drawn(trainer, [trainer.components.prompts[0]] * count, FIRST_SEED)
-    return torch.bincount(colours(pictures.images), minlength=len(SCORES)).double() / count
+    return torch.bincount(colours(pictures.images), minlength=len(REWARDS)).double() / count
 
 
 def tilted(weights: Tensor, beta: float) -> Tensor:
     """Proportional to weights · exp(β r), with sum 1: shape (9,)."""
-    return (weights.log() + beta * torch.tensor(SCORES, dtype=torch.float64)).softmax(0)
+    return (weights.log() + beta * torch.tensor(REWARDS, dtype=torch.float64)).softmax(0)
 
 
 def targets(before: Tensor, beta: float) -> dict[str, Tensor]:
@@ -177,24 +177,24 @@ def nats(found: dict[str, dict[str, Any]]) -> str:
     """
     head = ["β", "log Z", "E[r]", "KL to p_ref", "least KL for that E[r]", "KL to the target before", "after"]
     rows = [head]
-    rewards = torch.tensor(SCORES, dtype=torch.float64)
+    rewards = torch.tensor(REWARDS, dtype=torch.float64)
     for run in RUNS:
         if run.objective != "relative-tb" or run.beta is None or run.name not in found:
             continue
         own, before = found[run.name], torch.tensor(found[run.name]["before"], dtype=torch.float64)
         log_z = float((before.log() + run.beta * rewards).logsumexp(0))
         reward, beta = own["reward/mean"], run.beta
-        metrics = [
+        values = [
             log_z, reward, beta * reward - own["log_z"], least_divergence(before, reward),
             log_z - beta * float((before * rewards).sum()), log_z - own["log_z"],
         ]  # fmt: skip
-        rows.append([f"{beta:g}", *(f"{figure:.3f}" for figure in metrics)])
+        rows.append([f"{beta:g}", *(f"{value:.3f}" for value in values)])
     return markdown(rows)
 
 
 def least_divergence(weights: Tensor, reward: float) -> float:
     """The least KL(p ‖ weights) of all p over colours with that mean reward, which a tilted p has; by bisection."""
-    rewards = torch.tensor(SCORES, dtype=torch.float64)
+    rewards = torch.tensor(REWARDS, dtype=torch.float64)
     low, high = -100.0, 100.0
     for _ in range(60):
         middle = (low + high) / 2

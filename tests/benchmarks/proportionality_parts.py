@@ -12,25 +12,25 @@ from dagsdk_shapes.attributes import COLOURS
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCORES: Final = tuple({"red": 1.0, "blue": 0.5}.get(colour, 0.0) for colour in (*COLOURS, "none"))
-"""Scores by colour, in the palette's order; last, of a picture whose colour is not recognised."""
+REWARDS: Final = tuple({"red": 1.0, "blue": 0.5}.get(colour, 0.0) for colour in (*COLOURS, "none"))
+"""Rewards by colour, in the palette's order; last, of a picture whose colour is not recognised."""
 
 
 def colours(images: Tensor) -> Tensor:
-    """The colour of the shape in each picture, as its place in `SCORES`: shape (b,), int64.
+    """The colour of the shape in each picture, as its place in `REWARDS`: shape (b,), int64.
 
     images: shape (b, 3, h, w), floating point in [0, 1]
     """
     from dagsdk_shapes.recognition import recognise
 
-    return recognise(images)[:, 1] % len(SCORES)  # -1, not recognised, is the last
+    return recognise(images)[:, 1] % len(REWARDS)  # -1, not recognised, is the last
 
 
 def build_reward(options: Any, context: BuildContext) -> Any:
-    def score(images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        return images.new_tensor(SCORES)[colours(images)]
+    def reward(images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        return images.new_tensor(REWARDS)[colours(images)]
 
-    return score
+    return reward
 
 
 def build_model(options: Any, context: BuildContext) -> Any:

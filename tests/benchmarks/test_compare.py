@@ -25,7 +25,7 @@ from dagsdk.prompts.protocol import Prompt
 def result(*rewards: float, entropy: float = 2.0, seed: int = 0) -> dict[str, Any]:
     """A run with these rewards, after 60, 120, ... trajectories."""
     rest = {"full": 0.5, "entropy": entropy, "distance": 0.3}
-    evaluations = [{"trajectories": 60 * i, "score": s, **rest} for i, s in enumerate(rewards, 1)]
+    evaluations = [{"trajectories": 60 * i, "reward": r, **rest} for i, r in enumerate(rewards, 1)]
     return {"run": {"seed": seed}, "evaluations": evaluations, "transitions": 700, "seconds": 30.0}
 
 
@@ -33,7 +33,7 @@ BASE = {"evaluations": [{**result(0.2)["evaluations"][0], "trajectories": 0}]}
 
 
 def test_a_level_is_reached_on_the_line_between_two_evaluations() -> None:
-    line = curve([result(0.4, 0.8)], BASE, "score")
+    line = curve([result(0.4, 0.8)], BASE, "reward")
     assert line == [(0, 0.2), (60, 0.4), (120, 0.8)]
     assert reached(line, 0.2) == 0
     assert reached(line, 0.3) == pytest.approx(30)
@@ -43,7 +43,7 @@ def test_a_level_is_reached_on_the_line_between_two_evaluations() -> None:
 
 
 def test_curves_are_means_over_runs() -> None:
-    assert curve([result(0.4, 0.8), result(0.2, 0.4)], BASE, "score")[1:] == [
+    assert curve([result(0.4, 0.8), result(0.2, 0.4)], BASE, "reward")[1:] == [
         (60, pytest.approx(0.3)),
         (120, pytest.approx(0.6)),
     ]
@@ -60,9 +60,9 @@ def test_levels_are_the_rivals_last_and_its_best() -> None:
     assert (best.entropy, best.rivals_entropy) == pytest.approx((2, 1))
     assert arrival([result(0.4, 0.7)], rival, BASE, LEVELS["best"]) is None
     fallen = [result(0.1, 0.1)]
-    told = arrival([result(0.3, 0.3)], fallen, BASE, LEVELS["last"])
-    assert told is not None
-    assert (told.trajectories, told.share) == (0, 1)  # the base model has that level
+    found = arrival([result(0.3, 0.3)], fallen, BASE, LEVELS["last"])
+    assert found is not None
+    assert (found.trajectories, found.share) == (0, 1)  # the base model has that level
 
 
 def test_the_tables_compare_with_ddpo_on_the_whole_and_by_seed(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_tuning_table_marks_the_best_candidate_and_no_other_value() -> None:
     assert "| ddpo | learning_rate | 0.1: 0.300, **0.2: 0.500**, 0.4: 0.900 |" in table
 
 
-def test_beyond_an_outermost_value_the_ratio_goes_on() -> None:
+def test_beyond_an_outermost_value_the_ratio_is_the_same() -> None:
     assert beyond((30.0, 100.0, 300.0), 300.0) == pytest.approx(900)
     assert beyond((30.0, 100.0, 300.0), 30.0) == pytest.approx(9)
     assert beyond((30.0, 100.0, 300.0), 100.0) is None
@@ -123,11 +123,11 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert known(path, lambda: pytest.fail("run twice")) == result(0.5)
 
 
-def test_the_setting_that_scored_best_on_the_whole_is_chosen(tmp_path: Path) -> None:
+def test_the_setting_with_the_highest_mean_reward_is_chosen(tmp_path: Path) -> None:
     values = KNOBS["dag-db"][2]
     for value, rewards in zip(values, [(0.2, 0.8), (0.7, 0.7), (0.9, 0.1)], strict=True):
         known(tmp_path / "tuning" / f"dag-db {value:g}.json", lambda rewards=rewards: result(*rewards))
-    given = argparse.Namespace(output=tmp_path, epochs=20, images=2, std_floor=0.2)
+    given = argparse.Namespace(output=tmp_path, epochs=20, every=10, images=2, std_floor=0.2)
     assert tuned("dag-db", given) == values[1]
     assert tried(given) == {"dag-db": pytest.approx(dict(zip(values, (0.5, 0.7, 0.5), strict=True)))}
 

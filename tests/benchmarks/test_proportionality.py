@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch
 from proportionality import (
     PARTS,
+    REWARDS,
     RUNS,
-    SCORES,
     Measured,
     divergence,
     least_divergence,
@@ -64,7 +64,7 @@ def test_a_divergence_is_of_the_outcomes_that_the_target_allows() -> None:
 
 
 def test_the_least_cost_of_a_mean_reward_is_that_of_tilting() -> None:
-    rewards = torch.tensor(SCORES, dtype=torch.float64)
+    rewards = torch.tensor(REWARDS, dtype=torch.float64)
     for beta in (-1.0, 0.0, 2.0, 8.0):
         target = tilted(EVEN, beta)
         assert least_divergence(EVEN, float(target @ rewards)) == pytest.approx(divergence(target, EVEN), abs=1e-9)
@@ -73,8 +73,8 @@ def test_the_least_cost_of_a_mean_reward_is_that_of_tilting() -> None:
 def test_a_run_at_its_target_has_nothing_left() -> None:
     before, name = EVEN, "relative-tb 2"
     after = tilted(before, 2.0)
-    reward = float(after @ torch.tensor(SCORES, dtype=torch.float64))
-    log_z = float((before.log() + 2.0 * torch.tensor(SCORES, dtype=torch.float64)).logsumexp(0))
+    reward = float(after @ torch.tensor(REWARDS, dtype=torch.float64))
+    log_z = float((before.log() + 2.0 * torch.tensor(REWARDS, dtype=torch.float64)).logsumexp(0))
     found = {name: {"before": before.tolist(), "after": after.tolist(), "reward/mean": reward, "log_z": log_z}}
     assert "→ 0.000 |" in table(found).splitlines()[-1]
     cells = [float(cell) for cell in nats(found).splitlines()[-1].strip("| ").split(" | ")]

@@ -20,7 +20,10 @@ from dagsdk.config.components import KIND_OF
 from dagsdk.errors import PluginError
 from dagsdk.hookcalls import HOOKS
 from dagsdk.models.protocol import Model
-from dagsdk.objectives.protocol import Loss, Needs, Objective, Signals, Transitions
+from dagsdk.objectives import toolbox
+from dagsdk.objectives.parts import Needs, Parted
+from dagsdk.objectives.protocol import Denoisings, Loss, Objective, Signals, Transitions
+from dagsdk.objectives.trajectories import Trajectories
 from dagsdk.plugins import Plugin, load_file
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.rewards.protocol import Reward
@@ -31,6 +34,8 @@ from dagsdk.testing.check import Check, name_of, outcomes, rule_of
 from dagsdk.testing.component_checks import COMPONENT_CHECKS
 from dagsdk.testing.kinds import CONTRACTS
 from dagsdk.testing.plugin_checks import PLUGIN_CHECKS
+from dagsdk.testing.records import PARTS, TRAINED, filled_by, tensors
+from dagsdk.testing.trajectories import denoisings, trajectories, transitions
 
 HOOK_PAGES = ROOT / "docs/reference/hooks"
 INDEX = HOOK_PAGES / "README.md"
@@ -49,10 +54,14 @@ CLASSES = {  # page and heading to the class whose fields the table there has
     ("README", "The context"): BuildContext,
     ("prompts", "What `build` returns"): Prompt,
     ("objectives", "Transitions"): Transitions,
+    ("objectives", "Denoisings"): Denoisings,
+    ("objectives", "Trajectories"): Trajectories,
     ("objectives", "Signals"): Signals,
     ("objectives", "Loss"): Loss,
     ("rollouts", "RolloutPlan"): RolloutPlan,
 }
+OPTIONAL = {"rollouts": {"state_dict", "load_state_dict"}}
+"""Members that a component of this kind may have, though its protocol does not require them."""
 HOOK = "import dagsdk\n@dagsdk.hookimpl\ndef dagsdk_rewards(): "
 FAILURES = {  # row of the page to a plugin that fails so
     "an exception in a hook": f"{HOOK}{{}}['x']",
@@ -85,14 +94,16 @@ def test_every_hook_has_a_page_with_its_signature(hook: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pages_plugin_keeps_its_contract(kind: str, tmp_path: Path) -> None:
-    [block] = [block for block in PLUGINS if block.page == page(kind)]
-    block.write(tmp_path)
-    provides = load_file(tmp_path / str(block.file)).provides
-    assert list(provides) == [kind]
+    found = [block for block in PLUGINS if block.page == page(kind)]
+    assert found
     case, checks = CONTRACTS[kind]
-    [spec] = provides[kind]
-    broken = [o.message for o in outcomes(checks, case(spec=spec), {}) if o.status == "failed"]
-    assert not broken
+    for block in found:
+        block.write(tmp_path)
+        provides = load_file(tmp_path / str(block.file)).provides
+        assert list(provides) == [kind]
+        [spec] = provides[kind]
+        broken = [o.message for o in outcomes(checks, case(spec=spec), {}, strict=True) if o.status == "failed"]
+        assert not broken
 
 
 @pytest.mark.parametrize("block", PLUGINS, ids=lambda block: block.where)
@@ -103,7 +114,7 @@ def test_plugins_on_pages_load(block: Block, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("where", "cls"), CLASSES.items(), ids=lambda value: str(value))
 def test_every_field_is_a_row(where: tuple[str, str], cls: Any) -> None:
-    rows, fields = tables(page(where[0]))[where[1]], attrs.fields_dict(cls)
+    rows, fields = tables(page(where[0]))[where[1]], {field.alias: field for field in attrs.fields(cls)}
     assert rows.keys() == fields.keys()
     for name, row in rows.items():
         if "default" in row:
@@ -121,8 +132,28 @@ def default(field: Any) -> str:
 def test_every_member_of_the_protocol_is_a_row(kind: str) -> None:
     functions = {name for name, value in vars(BUILT[kind]).items() if inspect.isfunction(value)}
     members = {name for name in functions if name[0] != "_" or name == "__call__"}
-    members |= inspect.get_annotations(BUILT[kind]).keys()
+    members |= inspect.get_annotations(BUILT[kind]).keys() | OPTIONAL.get(kind, set())
     assert tables(page(kind))["What `build` returns"].keys() == members
+
+
+@pytest.mark.parametrize("cls", [Transitions, Denoisings, Trajectories])
+def test_every_field_of_a_part_is_a_row(cls: type[Parted]) -> None:
+    rows = tables(page("objectives"))[f"Parts of {cls.__name__.lower()}"]
+    assert {name: row["need"].strip("`") for name, row in rows.items()} == {
+        name: need.name for need in PARTS[cls] for name in filled_by(cls, need)
+    }
+    made = {Transitions: transitions, Denoisings: denoisings, Trajectories: lambda needs: trajectories(needs=needs)}
+    filled = tensors(made[cls](tuple(Needs)))
+    for name, row in rows.items():
+        assert row["gradient"] == ("yes" if name in TRAINED.get(cls, ()) else "no"), name
+        axes = 2 if "T" in row["shape"] else 1
+        assert (filled[name].ndim > axes) == ("latent" in row["shape"]), name
+
+
+def test_every_function_of_the_toolbox_is_a_row() -> None:
+    rows = {name.partition("(")[0] for name in tables(page("objectives"))["The toolbox"]}
+    own = {name for name, value in vars(toolbox).items() if getattr(value, "__module__", "") == toolbox.__name__}
+    assert rows == own
 
 
 def test_every_need_is_a_row() -> None:
@@ -145,13 +176,13 @@ def test_every_check_is_a_row(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mistakes_name_checks_that_exist(kind: str) -> None:
-    told = "\n".join(row["what happens"] for row in tables(page(kind))["Common mistakes"].values())
-    named = re.findall(r"`([a-z]\w+)`(?= (?:may )?fails?\b| or)", told)
+    text = "\n".join(row["what happens"] for row in tables(page(kind))["Common mistakes"].values())
+    named = re.findall(r"`([a-z]\w+)`(?= (?:may )?fails?\b| or)", text)
     assert named
     assert set(named) <= {name_of(check) for check in (*CONTRACTS[kind][1], *PLUGIN_CHECKS)}
 
 
-def test_the_kit_is_told_completely() -> None:
+def test_the_kit_is_described_completely() -> None:
     found = tables(KIT)
     assert found["The rules of a plugin"] == rules(PLUGIN_CHECKS)
     text = KIT.read_text(encoding="utf-8")
@@ -162,9 +193,9 @@ def test_the_kit_is_told_completely() -> None:
     assert contracts <= found["In a test suite"].keys()
 
 
-def test_json_has_the_shape_that_is_told() -> None:
-    [told] = [json.loads(block.text) for block in blocks(PLUGINS_PAGE) if block.language == "json"]
-    [plugin], record = told["plugins"], as_record(Plugin(name="x"))
+def test_json_has_the_shape_on_the_page() -> None:
+    [shown] = [json.loads(block.text) for block in blocks(PLUGINS_PAGE) if block.language == "json"]
+    [plugin], record = shown["plugins"], as_record(Plugin(name="x"))
     assert list(plugin) == list(record)
     assert list(plugin["provides"]) == list(record["provides"])
     keys = ", ".join(tables(PLUGINS_PAGE)["`dagsdk plugins --json`"]).replace("`", "")
@@ -172,12 +203,12 @@ def test_json_has_the_shape_that_is_told() -> None:
 
 
 @pytest.mark.parametrize("what", FAILURES)
-def test_failures_read_as_told(what: str, tmp_path: Path) -> None:
-    told = tables(PLUGINS_PAGE)["When something fails"][what]["what is recorded"].strip("` ").split("...")
+def test_failures_read_as_on_the_page(what: str, tmp_path: Path) -> None:
+    parts = tables(PLUGINS_PAGE)["When something fails"][what]["what is recorded"].strip("` ").split("...")
     (tmp_path / "mine.py").write_text(FAILURES[what], encoding="utf-8")
     with pytest.raises(PluginError) as caught:
         load_file(tmp_path / "mine.py")
-    assert all(part.strip("; ") in str(caught.value) for part in told)
+    assert all(part.strip("; ") in str(caught.value) for part in parts)
 
 
 def test_public_names_that_pages_use_exist() -> None:

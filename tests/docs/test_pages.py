@@ -1,4 +1,4 @@
-"""Whatever the pages tell a reader to type is tried here, and whatever they show is checked."""
+"""Whatever the pages ask a reader to type is tried here, and whatever they show is checked."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def test_scripts_start_and_know_their_options(command: str) -> None:
     options = [word for word in words if word.startswith("--")]
     program = words[1:3] if words[1] == "-m" else words[1:2]
     asked = [sys.executable, *program, "--help"]
-    told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert all(option in told for option in options)
+    shown = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert all(option in shown for option in options)
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.category in ("run", "fragment")], ids=where)
@@ -111,7 +111,7 @@ def test_project_files_name_a_build_backend(block: Block) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=where)
 def test_a_reader_can_follow(page: Path, tmp_path: Path) -> None:
-    """The page from top to bottom, in one folder, beside the checkout's docs and plugins."""
+    """The page from top to bottom, in one folder, next to the checkout's docs and plugins."""
     for name in ("docs", "plugins", "README.md"):
         (tmp_path / name).symlink_to(ROOT / name)
     python = interpreter(page, tmp_path)

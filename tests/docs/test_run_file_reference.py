@@ -43,7 +43,7 @@ KEYS = [
     pytest.param(section, attribute, id=f"{section.strip('`')} {attribute.name}")
     for section, cls in SECTIONS.items()
     for attribute in attrs.fields(cls)
-    if attribute.name != "options"  # stands for the options beside a name
+    if attribute.name != "options"  # stands for the options next to a name
 ]
 
 
@@ -74,15 +74,15 @@ def test_no_row_is_left_over(section: str) -> None:
 
 @pytest.mark.parametrize(("section", "attribute"), KEYS)
 def test_the_default_is_the_schemas(section: str, attribute: Any) -> None:
-    told, value = TABLES[section][attribute.name]["default"], default(attribute)
+    said, value = TABLES[section][attribute.name]["default"], default(attribute)
     if value is attrs.NOTHING:
-        assert told == "required"
+        assert said == "required"
     elif value is None:
-        assert told == "unset"
+        assert said == "unset"
     elif attrs.has(type(value)):
-        assert told == "its defaults"
+        assert said == "its defaults"
     else:
-        written = tomllib.loads(f"value = {told.strip('`')}")["value"]
+        written = tomllib.loads(f"value = {said.strip('`')}")["value"]
         assert written == (list(value) if isinstance(value, tuple) else value)
         assert isinstance(written, bool) == isinstance(value, bool)
 
@@ -90,15 +90,15 @@ def test_the_default_is_the_schemas(section: str, attribute: Any) -> None:
 @pytest.mark.parametrize(("section", "attribute"), KEYS)
 def test_the_range_is_the_schemas(section: str, attribute: Any) -> None:
     """The bound itself, and a value just beyond it, are judged as the page says."""
-    told = TABLES[section][attribute.name]["range"]
-    assert bool(told) == (attribute.validator is not None)
-    for sign, written in re.findall(r"([≥>≤<]) ([\d.]+)", told):
+    said = TABLES[section][attribute.name]["range"]
+    assert bool(said) == (attribute.validator is not None)
+    for sign, written in re.findall(r"([≥>≤<]) ([\d.]+)", said):
         bound = int(written) if written.isdigit() else float(written)
         step = 1 if "integer" in TABLES[section][attribute.name]["type"] else 1e-6
         below, above = bound - step, bound + step
 
         def shaped(value: float) -> Any:
-            return (value,) * 2 if "each" in told else value
+            return (value,) * 2 if "each" in said else value
 
         match sign:
             case "≥":
@@ -113,7 +113,7 @@ def test_the_range_is_the_schemas(section: str, attribute: Any) -> None:
             case "<":
                 assert accepts(attribute, shaped(below))
                 assert not accepts(attribute, shaped(bound))
-    if "not empty" in told:
+    if "not empty" in said:
         assert not accepts(attribute, "" if TABLES[section][attribute.name]["type"] == "string" else ())
 
 

@@ -106,12 +106,15 @@ def test_an_adapter_of_another_rank_does_not_fit(bench, tmp_path: Path) -> None:
         other.restore(b.adapter.state())
 
 
-def test_targets_that_are_nowhere_are_named_and_leave_no_trace(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", ["nowhere", "norm1"])
+def test_targets_that_cannot_be_adapted_are_named_and_leave_no_trace(tmp_path: Path, wrong: str) -> None:
+    """A name that no module has, and one of modules that take no adapter, next to one that is good."""
     model = model_of(tmp_path)
-    before = flags(model)
-    with pytest.raises(ModelError, match="nowhere"):
-        Adapter(model, LoraConfig(targets=("nowhere",)), 0)
+    modules, before = {name: type(module) for name, module in model.network.named_modules()}, flags(model)
+    with pytest.raises(ModelError, match=wrong):
+        Adapter(model, LoraConfig(targets=(wrong,) if wrong == "nowhere" else ("to_q", wrong)), 0)
     assert flags(model) == before
+    assert {name: type(module) for name, module in model.network.named_modules()} == modules
     assert Adapter(model, LoraConfig(), 0).name == "dagsdk"  # the network is free, and so is the name
 
 
@@ -284,6 +287,9 @@ def test_within_only_what_is_trained_has_gradients(tmp_path: Path, lora: LoraCon
         with adapter.reference():
             pass
         assert having() == trained
+        with adapter.in_use():
+            assert having() == trained
+        assert having() == trained  # the inner one does not end the outer one
 
 
 # --- one run at a time ---

@@ -18,7 +18,7 @@ from dagsdk.engine.processes import Processes
 from dagsdk.engine.replay import Best, Replay
 from dagsdk.objectives.protocol import Loss, Signals
 from dagsdk.objectives.toolbox import Stateless
-from dagsdk.objectives.trajectories import Trajectories, joined
+from dagsdk.objectives.trajectories import Trajectories
 from dagsdk.prompts.protocol import Prompt
 from dagsdk.rollouts.protocol import RolloutPlan
 from dagsdk.run import checkpoints

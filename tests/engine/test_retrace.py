@@ -104,7 +104,9 @@ def test_ends_are_kept_and_densities_are_the_current_policys(bench, last_step: s
         z = standardised(b, t.states, k, k + 1)
         backward = (Normal(0.0, 1.0).log_prob(z) - std.log()).flatten(1).mean(1)
         assert torch.allclose(t.log_pb[:, k].double(), backward, rtol=1e-4, atol=1e-4)
-    assert not any(tensor.requires_grad for tensor in (t.states, t.log_pf_old, t.log_pb, t.latents.outputs, t.latents.denoised))
+    assert not any(
+        tensor.requires_grad for tensor in (t.states, t.log_pf_old, t.log_pb, t.latents.outputs, t.latents.denoised)
+    )
 
 
 def test_the_reference_is_another_policy(bench) -> None:

@@ -14,8 +14,8 @@ from dagsdk.engine.sampler import decoded
 from dagsdk.engine.schedule import schedule
 from dagsdk.errors import DensityError
 from dagsdk.models.stable_diffusion import StableDiffusion
-from dagsdk.prompts.protocol import Prompt
 from dagsdk.objectives.trajectories import Trajectories
+from dagsdk.prompts.protocol import Prompt
 from dagsdk.rollouts.protocol import RolloutPlan
 
 
@@ -90,8 +90,9 @@ def test_branches_share_their_first_steps_to_the_bit(bench) -> None:
 def test_a_shared_prefix_is_sampled_once(bench) -> None:
     b = bench()
     rows: list[int] = []
-    predict = b.model.predict
-    b.model.predict = lambda x, t, c: rows.append(len(x)) or predict(x, t, c)
+    call = b.policy.conditional_output
+    policy = evolve(b.policy, conditional_output=lambda x, t, c: rows.append(len(x)) or call(x, t, c))
+    b.sampler = evolve(b.sampler, policy=policy)
     plan = RolloutPlan(branches=3, branch_step=2, window=(2, 5))
     drawn_in_batches(b, 6, ["x"] * 6, plan)
     assert rows == [4, 4, 12, 12, 12]  # guided: twice 2 rows, then twice 6

@@ -195,7 +195,7 @@ def test_signals_come_back_with_their_trajectory_and_state_is_restored(tmp_path:
 
     live = evolve(components(tmp_path / "model"), objective=Fixed(loss))
     list(Trainer(config(tmp_path / "run"), Versions(), components=live))
-    assert all(rewards == {signal} for signal, rewards in seen.items())  # β = 1: log reward is the score
+    assert all(rewards == {signal} for signal, rewards in seen.items())  # β = 1: log reward is the reward
     objective = Fixed(loss)
     live = evolve(components(tmp_path / "model"), objective=objective)
     Trainer(config(tmp_path / "run"), Versions(), resume=True, components=live)

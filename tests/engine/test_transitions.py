@@ -11,6 +11,7 @@ from dagsdk.engine.clean_rewards import CleanRewards
 from dagsdk.engine.pairs import Pairs, pairs
 from dagsdk.engine.potentials import RecordedPotentials
 from dagsdk.errors import RewardError, TrainingError
+from dagsdk.models.stable_diffusion import StableDiffusion
 from dagsdk.objectives.parts import Needs
 from dagsdk.objectives.protocol import Signals
 from dagsdk.rewards.mixture import RewardMixture
@@ -56,18 +57,18 @@ def test_after_training_they_differ(bench) -> None:
     assert not torch.allclose(recorded.state_flow.here, current.state_flow.here, atol=1e-5)
 
 
-def test_each_needed_state_is_decoded_and_scored_once(bench) -> None:
+def test_each_needed_state_is_decoded_and_rewarded_once(bench) -> None:
     b = bench()
     t = b.trajectories(6)
-    scored: list[int] = []
+    counted: list[int] = []
     reward = b.rewards.reward
-    counting = RewardMixture([("counting", 1.0, lambda x, p: scored.append(len(x)) or reward(x, p))])
+    counting = RewardMixture([("counting", 1.0, lambda x, p: counted.append(len(x)) or reward(x, p))])
     looking = RecordedPotentials(CleanRewards(b.policy, counting, 4), 1)
     looking.record(t, everything(t))
-    assert sum(scored) == 6 * 5  # the terminal state's score is known already
-    scored.clear()
+    assert sum(counted) == 6 * 5  # the terminal state's reward is known already
+    counted.clear()
     looking.record(t, Pairs(torch.tensor([0, 0, 3]), torch.tensor([1, 2, 4])))
-    assert sum(scored) == 3 + 1  # states 1, 2, 3 of the first, 4 of the other
+    assert sum(counted) == 3 + 1  # states 1, 2, 3 of the first, 4 of the other
 
 
 def test_states_on_the_way_go_through_their_trajectorys_scale(bench) -> None:
@@ -98,7 +99,7 @@ def test_log_F_at_the_end_is_the_reward(bench) -> None:
     assert torch.allclose(seen.log_reward, 2.5 * t.rewards.repeat_interleave(5))
 
 
-def test_reward_gradients_are_those_of_the_score(bench) -> None:
+def test_reward_gradients_are_those_of_the_reward(bench) -> None:
     b = bench()
     t = b.trajectories()
     chosen = everything(t)
@@ -109,17 +110,17 @@ def test_reward_gradients_are_those_of_the_score(bench) -> None:
         assert gradient.shape == (len(chosen), 4, 4, 4) and not gradient.requires_grad
     # what a transition leads to is what the next one begins with
     torch.testing.assert_close(seen.reward_gradient.next[inner], seen.reward_gradient.here[seen.step > 0])
-    # along the gradient, a small step changes the score of x̂_0 by its squared length
+    # along the gradient, a small step changes the reward of x̂_0 by its squared length
     looking, conditions = b.rewards, chosen.conditioning(t)
     times = b.schedule.times[chosen.step]
 
-    def score(states: torch.Tensor) -> torch.Tensor:
+    def reward(states: torch.Tensor) -> torch.Tensor:
         output = b.policy.conditional_output(states, times, conditions)
         return looking.of(b.policy.clean_state(output, states, times)[0], t, chosen.sample)
 
     gradient, x_t = seen.reward_gradient.here, chosen.of(t.states)
     with torch.no_grad():
-        rise = (score(x_t + 0.1 * gradient) - score(x_t - 0.1 * gradient)) / 0.2
+        rise = (reward(x_t + 0.1 * gradient) - reward(x_t - 0.1 * gradient)) / 0.2
     squared = gradient.flatten(1).square().sum(1)
     torch.testing.assert_close(rise, squared, rtol=0.02, atol=1e-5)
     assert squared.min() > 1e-5
@@ -189,11 +190,12 @@ def test_each_need_fills_its_part_and_no_other(bench, need: Needs) -> None:
 @pytest.mark.parametrize("need", [None, *PARTS], ids=lambda need: need.name if need else "nothing")
 def test_each_need_costs_the_passes_that_it_takes(bench, monkeypatch, need: Needs | None) -> None:
     """One policy pass per micro-batch, one of the reference where it is looked at, one more for ∇ r at x_t'."""
+    calls, predict = [], StableDiffusion.predict
+    monkeypatch.setattr(StableDiffusion, "predict", lambda self, *args: calls.append(1) or predict(self, *args))
     b = bench()
     t = b.trajectories(2)
-    calls, predict = [], type(b.model).predict
-    monkeypatch.setattr(type(b.model), "predict", lambda self, *args: calls.append(1) or predict(self, *args))
     batch = everything(t)
+    calls.clear()
     b.transitions(t, batch, needs=frozenset() if need is None else frozenset({need}))
     compared = need in (Needs.REFERENCE, Needs.SCORES, Needs.BACKWARD_SCORES)
     assert len(calls) == 1 + compared + (need is Needs.REWARD_GRADIENT)

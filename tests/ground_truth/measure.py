@@ -92,7 +92,7 @@ def measure(target: Target, tables: dict[str, Any], every: int = 0, samples: int
     return measured | {"seconds": round(time.perf_counter() - started)}
 
 
-def told(measured: dict[str, Any]) -> str:
+def shown(measured: dict[str, Any]) -> str:
     """A line for each of the metrics."""
     lines = [
         f"{when:8}TV {of['total_variation']:.3f}   parts {' '.join(f'{share:.3f}' for share in of['weights'])}"
@@ -103,19 +103,24 @@ def told(measured: dict[str, Any]) -> str:
 
 
 def measured_once(
-    results: Path, name: str, objective: str, settings: Sequence[str] = (), every: int = 0
+    results: Path, name: str, objective: str, settings: Sequence[str] = (), every: int = 0, samples: int = 0
 ) -> dict[str, Any]:
-    """From its file in `results`, where the same run was measured already."""
+    """From its file in `results`, where the same run was measured already, by as many samples."""
     target, file = TARGETS[name], result_file(results, name, objective, settings)
     with tempfile.TemporaryDirectory() as folder:
         tables = run_tables(objective, name, Path(folder) / "run", settings)
         run = {key: table for key, table in tables.items() if key not in ("output", "plugins")}
         if file.is_file():
             known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            if known["run"] == run:
+            if (known["run"], known["samples"]) == (run, samples or SAMPLES):
                 return known
-        exact = metrics(target, target.exact_samples(SAMPLES, seed=0))
-        measured = {"run": run, "exact": exact, **measure(target, tables, every)}
+        exact = metrics(target, target.exact_samples(samples or SAMPLES, seed=0))
+        measured = {
+            "run": run,
+            "samples": samples or SAMPLES,
+            "exact": exact,
+            **measure(target, tables, every, samples),
+        }
     results.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(measured), encoding="utf-8")
     return measured
@@ -129,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--report", action="store_true", help="only writes table and picture of what is measured")
     parser.add_argument("--results", type=Path, default=Path("runs/ground-truth"), help="(default: %(default)s)")
     parser.add_argument("--every", type=int, default=0, help="epochs between two lines of metrics; 0: none")
+    parser.add_argument("--samples", type=int, default=0, help=f"drawn of each model (default: {SAMPLES})")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="train.learning_rate=1e-4")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -137,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = [*((target, objective, []) for target in TARGETS for objective in OBJECTIVES), *VARIANTS]
     for name, objective, settings in [] if given.report else runs:
         print(" ".join([f"{objective} on {name}", *settings]), flush=True)
-        print(told(measured_once(given.results, name, objective, settings, given.every)), flush=True)
+        print(shown(measured_once(given.results, name, objective, settings, given.every, given.samples)), flush=True)
     if given.all or given.report:
         print(write_report(given.results))
 

@@ -34,7 +34,7 @@ def measured_runs(results: Path) -> dict[str, dict[str, Measured]]:
 
 
 def table(target: str, runs: dict[str, Measured]) -> str:
-    """Of one target, in Markdown: total variation, and how far the weight of a part is from the exact one at most."""
+    """Markdown, for one target: total variations, and the part whose weight is farthest from the exact one."""
     exact = TARGETS[target].exact_weights()
     heads = ["objective", "batches", "before", "after", "farthest part", "exact"]
     rows = []
@@ -57,7 +57,7 @@ def table(target: str, runs: dict[str, Measured]) -> str:
 
 
 def variants_table(results: Path) -> str:
-    """What becomes of an objective under other settings, beside the run of the other tables, as far as measured."""
+    """Markdown: objectives under other settings, next to the runs of the other tables, as far as measured."""
     rows = []
     for target, objective, settings in VARIANTS:
         files = result_file(results, target, objective, settings), result_file(results, target, objective)
@@ -75,7 +75,7 @@ def markdown(heads: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def save_picture(runs: dict[str, dict[str, Measured]], path: Path) -> None:
-    """Two rows of histograms a target: exact masses, the model before, and after each objective."""
+    """Two rows of histograms per target: exact masses, the model before, and after each objective."""
     names = ["exact", "before", *OBJECTIVES]
     columns = -(-len(names) // 2)
     figure = Figure(figsize=(1.7 * columns, 3.7 * len(runs)), dpi=100, layout="constrained")
@@ -100,7 +100,7 @@ def save_picture(runs: dict[str, dict[str, Measured]], path: Path) -> None:
 
 
 def write_report(results: Path) -> str:
-    """Writes the picture and gives the tables: one a target, and one of the variants."""
+    """Writes the picture and gives the tables: one per target, and one of the variants."""
     runs = {target: measured for target, measured in measured_runs(results).items() if measured}
     if not runs:
         raise SystemExit(f"{results} has no results; measure first: measure.py --all --results {results}")

@@ -13,11 +13,11 @@ from target import EXAMPLE
 BASE: dict[str, Any] = {
     "plugins": [str(EXAMPLE)],
     "trackers": [],
-    # Above 4 all that there is to decide is decided, and below -4 there is nothing but noise.
+    # Above 4 the image is settled, and below -4 there is nothing but noise.
     "model": {"name": "vector", "train": "full", "log_snr": [-4.0, 5.0]},
     "prompts": {"name": "texts", "texts": [""]},
     "objective": {},
-    # Of log-densities that are summed, not averaged, exp is a probability.
+    # The sum over dimensions, not the mean, is the logarithm of a density.
     "rollout": {"steps": 24, "guidance_scale": 1.0, "reduction": "sum"},
     "train": {
         "epochs": 1200, "trajectories": 64, "sample_batch": 64, "updates": 1, "micro_batch": 2048, "decay": "cosine",
@@ -82,7 +82,7 @@ RELATIVE = {"relative-tb", "nabla-db", "rwr"}
 
 
 def run_tables(objective: str, target: str, output: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """A run that trains the whole network, by one update an epoch.
+    """A run that trains the whole network, by one update per epoch.
 
     settings: over all others, such as 'train.learning_rate=1e-3', the value in TOML.
     """

@@ -87,7 +87,7 @@ def nearest_mode(x: Tensor) -> Tensor:
 
 
 def sector(x: Tensor) -> Tensor:
-    """Of the eight of 45°, whose first is centred on the first axis; they go on anticlockwise."""
+    """Of the eight of 45°, the first of which is centred on the first axis; numbered anticlockwise."""
     angle = torch.atan2(x[:, 1], x[:, 0])
     return (angle / (math.pi / 4)).round().long() % 8
 

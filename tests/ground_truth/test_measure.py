@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fences import ROOT
 from measure import main, measure, measured_once, metrics, sampled
 from report import measured_runs, result_file, save_picture, table, variants_table, write_report
 from settings import OBJECTIVES, RELATIVE, VARIANTS, run_tables
@@ -120,16 +124,32 @@ def test_all_are_measured_and_reported(
 ) -> None:
     monkeypatch.setattr("report.PICTURE", tmp_path / "picture.png")
     main(["--all", "--results", str(tmp_path)])
-    told = capsys.readouterr().out
+    shown = capsys.readouterr().out
     runs = measured_runs(tmp_path)
     assert [list(runs[target]) for target in runs] == [["tb", "relative-tb"]] * len(TARGETS)
     for target, measured in runs.items():
-        assert table(target, measured) in told
+        assert table(target, measured) in shown
         for run in measured.values():
-            assert f"{run['after']['total_variation']:.3f}" in told
-    assert variants_table(tmp_path).splitlines()[-1] in told
-    assert "| `tb rollout.steps=3` | ring | 0." in told
+            assert f"{run['after']['total_variation']:.3f}" in shown
+    assert variants_table(tmp_path).splitlines()[-1] in shown
+    assert "| `tb rollout.steps=3` | ring | 0." in shown
     assert (tmp_path / "picture.png").stat().st_size > 1000
+
+
+def test_its_command_runs(tmp_path: Path) -> None:
+    small = ["model.pretrain=2", "train.epochs=2", "rollout.steps=4"]
+    words = [
+        *("--objective", "rwr", "--target", "ring", "--samples", "500", "--every", "1", "--results", str(tmp_path)),
+        *(word for key in small for word in ("--set", key)),
+    ]
+    command = [sys.executable, str(Path(__file__).with_name("measure.py")), *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.splitlines()
+    assert first == " ".join(["rwr on ring", *small])
+    assert [line.split()[0] for line in lines[:-1]] == ["1", "2", "exact", "before", "aim", "after"]
+    [file] = tmp_path.iterdir()
+    assert json.loads(file.read_text(encoding="utf-8"))["samples"] == 500
 
 
 def test_a_table_names_the_part_that_is_farthest() -> None:

@@ -1,4 +1,4 @@
-"""The pages' metrics are of the runs of settings.py, and the same on every page. `measure.py --all` makes them anew."""
+"""The pages' numbers are of the runs of settings.py, and the same on every page. `measure.py --all` makes them anew."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def test_every_variant_has_its_row() -> None:
 
 @pytest.mark.parametrize(("objective", "most"), [("tb", 0.15), ("relative-tb", 0.15), ("dag-db", 0.2), ("dag-kl", 0.2)])
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_is_promised_is_what_is_told(target: str, objective: str, most: float) -> None:
+def test_what_is_promised_is_what_was_measured(target: str, objective: str, most: float) -> None:
     assert float(tables(PAGE)[target][objective]["after"]) <= most
 
 
 @pytest.mark.parametrize("plugin", ["gfn", "nabla"])
-def test_plugins_tell_the_same(plugin: str) -> None:
-    told = tables(ROOT / f"plugins/dagsdk-{plugin}/README.md")["Ground truth"]
-    assert told
-    for objective, row in told.items():
+def test_plugins_say_the_same(plugin: str) -> None:
+    rows = tables(ROOT / f"plugins/dagsdk-{plugin}/README.md")["Ground truth"]
+    assert rows
+    for objective, row in rows.items():
         for target in TARGETS:
             assert row[target] == tables(PAGE)[target][objective]["after"]
 
 
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="nothing was measured here; measure.py --all does it")
-def test_what_was_measured_here_is_what_is_told() -> None:
+def test_what_was_measured_here_is_on_the_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert all(table(target, runs) in page for target, runs in measured_runs(RESULTS).items())
     assert variants_table(RESULTS) in page

@@ -16,6 +16,11 @@ class OfOptions:
         self.given = (options,)
 
 
+class WithExtra:
+    def __init__(self, options, extra=None):
+        self.given = (options,) if extra is None else (options, extra)
+
+
 class OfBoth:
     def __init__(self, options, context):
         self.given = (options, context)
@@ -51,7 +56,14 @@ def module(site: Any) -> str:
 
 @pytest.mark.parametrize(
     ("path", "with_context"),
-    [("OfOptions", False), ("of_options", False), ("OfBoth", True), ("of_both", True), ("OfBoth.made", True)],
+    [
+        ("OfOptions", False),
+        ("of_options", False),
+        ("WithExtra", False),
+        ("OfBoth", True),
+        ("of_both", True),
+        ("OfBoth.made", True),
+    ],
 )
 def test_classes_and_functions_of_options_or_of_both(path: str, with_context: bool, module: str) -> None:
     options = NoOptions()

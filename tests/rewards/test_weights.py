@@ -56,14 +56,14 @@ def test_relative_paths_and_the_home_folder(folder: Path, monkeypatch: pytest.Mo
     "place", ["nowhere.pt", "./nowhere", "/nowhere/at/all", "a/b/c", "models/nowhere.safetensors", "weights/mine.pth"]
 )
 def test_a_missing_file_is_reported_without_asking_the_hub(place: str) -> None:
-    says = r"head is '.*'; there is no such file as .*relative paths begin at .*a folder that holds 'mine.pt', or a Hub"
+    says = r"head is '.*'; there is no file .*relative paths begin at .*a folder that holds 'mine.pt', or a Hub"
     with offline() as asked, pytest.raises(RewardError, match=says):
         find_weights(place, option="head", file="mine.pt")
     assert not asked
 
 
 def test_a_folder_without_the_file(tmp_path: Path) -> None:
-    with pytest.raises(RewardError, match=r"there is no such file as .*mine\.pt'"):
+    with pytest.raises(RewardError, match=r"there is no file .*mine\.pt'"):
         find_weights(tmp_path, option="head", file="mine.pt")
     with pytest.raises(RewardError, match=r"give an existing file$"):
         find_weights(tmp_path, option="head")
@@ -104,7 +104,7 @@ def test_the_cache_of_the_hub_is_enough(folder: Path, tmp_path: Path, monkeypatc
 
 def test_a_repository_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    says = r"head is 'some/where', whose 'mine' could not be fetched from the Hub \(.*set `head` to the path"
+    says = r"'mine' of 'some/where' on the Hub could not be fetched \(.*set 'head' to the path"
     with pytest.raises(RewardError, match=says) as caught:
         find_weights("some/where", option="head", file="mine")
     assert "\n" not in str(caught.value) and caught.value.__cause__ is not None

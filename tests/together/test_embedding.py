@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dagsdk_shapes import MODEL_FOLDER
 from diffusers import StableDiffusionPipeline
-from embedded import GUIDANCE, PROMPTS, STEPS, SMALL, align, brightness, live, metrics, picture, saved, weights
+from embedded import align, live, metrics, picture, saved, weights
 
 import dagsdk
 from dagsdk.errors import ModelError, RunFolderError, TrainingError
+from dagsdk_shapes import MODEL_FOLDER
 
 FIVE_LINES = """
     import dagsdk
@@ -195,4 +195,3 @@ def test_a_name_a_folder_and_a_live_pipeline_give_the_same_run(tmp_path: Path) -
     folder = saved(tmp_path / "tiny")
     runs = [align(model).finish() for model in (live(), folder, str(folder))]
     assert metrics(runs[0]) == metrics(runs[1]) == metrics(runs[2])
-    assert SMALL["rollout"] == {"steps": STEPS, "guidance_scale": GUIDANCE} and PROMPTS and brightness

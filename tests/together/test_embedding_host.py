@@ -1,4 +1,4 @@
-"""What belongs to the program that embeds a run stays as it was: adapters, flags, generators, accelerate, streams."""
+"""What belongs to the program that embeds a run stays as it was: flags, modes, generators, accelerate's state."""
 
 from __future__ import annotations
 
@@ -13,127 +13,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from diffusers import StableDiffusionPipeline
-from embedded import Restless, add_lora, align, brightness, live, metrics, picture, saved, weights
+from embedded import Restless, align, brightness, live, metrics, saved
 
-from dagsdk.errors import ConfigError, ModelError, RewardError, RunFolderError
-
-# --- adapters ---
-
-
-def test_a_second_run_is_refused_until_the_first_is_closed() -> None:
-    pipeline = live()
-    first = align(pipeline)
-    with pytest.raises(ModelError, match=r"another run that is still open.*close\(\)"):
-        align(pipeline)
-    first.finish().close()
-    second = align(pipeline)
-    first.close()
-    with pytest.raises(ModelError, match="another run"):
-        align(pipeline)
-    second.finish()
-
-
-def test_a_second_run_keeps_what_the_first_trained() -> None:
-    pipeline = live()
-    base = picture(pipeline)
-    with align(pipeline) as first:
-        first.finish()
-    aligned = picture(pipeline)
-    assert not np.allclose(aligned, base, atol=1e-4)
-    second = align(pipeline, seed=1)
-    np.testing.assert_array_equal(picture(pipeline), aligned)
-    second.finish()
-    reference = np.asarray(second.sample("a cat", base=True)[0]) / 255
-    np.testing.assert_allclose(reference, aligned, atol=1 / 254)
-    assert not np.allclose(picture(pipeline), aligned, atol=1e-4)
-    assert {"dagsdk", "dagsdk_2"} <= set(pipeline.unet.peft_config)
-
-
-def test_a_run_that_nobody_holds_any_more_is_no_obstacle() -> None:
-    pipeline = live()
-    align(pipeline)
-    align(pipeline)
-
-
-def test_an_active_lora_of_the_host_stays_active_and_is_part_of_the_reference() -> None:
-    pipeline = live()
-    plain = picture(pipeline)
-    add_lora(pipeline, "other")
-    add_lora(pipeline, "style", seed=1)
-    pipeline.set_adapters(["style"], [0.5])
-    styled = picture(pipeline)
-    assert not np.allclose(styled, plain, atol=1e-3)
-    run = align(pipeline)
-    np.testing.assert_array_equal(picture(pipeline), styled)
-    assert set(pipeline.get_active_adapters()) == {"style", "dagsdk"}, "and the inactive one stays inactive"
-    before = {name: weight for name, weight in weights(run).items() if "dagsdk" not in name}
-    run.finish()
-    assert set(pipeline.get_active_adapters()) == {"style", "dagsdk"}
-    reference = np.asarray(run.sample("a cat", base=True)[0]) / 255
-    np.testing.assert_allclose(reference, styled, atol=1 / 254)
-    after = weights(run)
-    assert all(torch.equal(after[name], weight) for name, weight in before.items())
-    assert not np.allclose(picture(pipeline), styled, atol=1e-4)
-
-
-def test_a_lora_that_the_host_switched_off_stays_off() -> None:
-    pipeline = live()
-    plain = picture(pipeline)
-    add_lora(pipeline, "style")
-    pipeline.disable_lora()
-    run = align(pipeline)
-    np.testing.assert_allclose(picture(pipeline), plain, atol=1e-6)
-    run.finish()
-    np.testing.assert_allclose(np.asarray(run.sample("a cat", base=True)[0]) / 255, plain, atol=1 / 254)
-
-
-def test_adapters_may_be_switched_between_epochs() -> None:
-    """The run trains with those that were active when it was made, and the host finds its choice again."""
-    undisturbed = align(live()).finish()
-    pipeline = live()
-    run = align(pipeline)
-    for _ in run:
-        pipeline.disable_lora()
-        off = picture(pipeline)
-        run.sample("a cat")
-        np.testing.assert_array_equal(picture(pipeline), off)
-    assert metrics(run) == metrics(undisturbed)
-    pipeline.enable_lora()
-    np.testing.assert_array_equal(picture(pipeline), picture(undisturbed.pipeline))
-
-
-def test_a_fused_lora_is_refused_with_a_next_step_that_works() -> None:
-    pipeline = live()
-    add_lora(pipeline, "style")
-    pipeline.fuse_lora()
-    fused = picture(pipeline)
-    with pytest.raises(ModelError, match=r"unload_lora_weights\(\)"):
-        align(pipeline)
-    np.testing.assert_array_equal(picture(pipeline), fused)
-    pipeline.unload_lora_weights()
-    run = align(pipeline).finish()
-    np.testing.assert_allclose(np.asarray(run.sample("a cat", base=True)[0]) / 255, fused, atol=1 / 254)
-
-
-@pytest.mark.parametrize("styled", [False, True])
-def test_a_run_that_cannot_be_made_leaves_nothing_on_the_pipeline(styled: bool, tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("a file of the host's", encoding="utf-8")
-    pipeline = live()
-    if styled:
-        add_lora(pipeline, "style")
-    before = [(name, id(module), module.training) for name, module in pipeline.unet.named_modules()]
-    keys = list(pipeline.unet.state_dict())
-    with pytest.raises(RunFolderError, match="holds no run"):
-        align(pipeline, output=tmp_path)
-    with pytest.raises(ModelError, match="nowhere"):
-        align(pipeline, lora={"targets": ["nowhere"]})
-    with pytest.raises(ConfigError, match="fp16"):
-        align(pipeline, mixed_precision="fp16")
-    assert [(name, id(module), module.training) for name, module in pipeline.unet.named_modules()] == before
-    assert list(pipeline.unet.state_dict()) == keys
-    align(pipeline)
-    assert "dagsdk_2" not in pipeline.unet.peft_config
-
+from dagsdk.errors import RewardError
 
 # --- flags and modes ---
 

@@ -75,6 +75,20 @@ def test_loading_in_two_threads_at_once_gives_the_bits_of_each_alone(tmp_path: P
     assert all(same(run, expected) for run in in_threads(lambda number: align(folder, Restless()).finish()))
 
 
+def test_pipelines_at_once_may_share_a_vae_and_a_text_encoder() -> None:
+    first, second = live(), live()
+    expected = align(live(), epochs=3).finish()
+    shared = (first.vae, first.text_encoder)
+    second.vae, second.text_encoder = (module.train() for module in shared)
+    first.vae.decoder.requires_grad_(False)
+    before = [(p.requires_grad, m.training) for module in shared for m in module.modules() for p in m.parameters()]
+    runs = in_threads(lambda number: align((first, second)[number], epochs=3).finish())
+    assert all(same(run, expected) for run in runs)
+    assert before == [
+        (p.requires_grad, m.training) for module in shared for m in module.modules() for p in m.parameters()
+    ]
+
+
 PROGRAM = """
     import os, signal, sys
     from pathlib import Path
@@ -83,10 +97,9 @@ PROGRAM = """
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
     def audit(event, arguments):
-        if event == "open" and isinstance(arguments[2], int) and arguments[2] & writing:
-            opened.append(str(arguments[0]))
-        if event in ("os.mkdir", "os.rename"):
-            opened.append(str(arguments[0]))
+        written = event == "open" and isinstance(arguments[2], int) and arguments[2] & writing
+        if (written or event in ("os.mkdir", "os.rename")) and not isinstance(arguments[0], int):
+            opened.append(os.fsdecode(arguments[0]))
 
     import dagsdk
     import torch, diffusers, transformers, peft, accelerate, matplotlib.figure, PIL.Image  # what they write is theirs

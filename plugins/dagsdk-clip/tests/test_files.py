@@ -31,8 +31,8 @@ def _fails(architecture: str, weights: object, says: str, sha256: str = "") -> N
 
 
 def test_a_missing_file(architecture: str, tmp_path: Path) -> None:
-    _fails(architecture, tmp_path / "none.safetensors", "there is no such file.*give an existing file")
-    _fails(architecture, "./none/here", "there is no such file.*relative paths begin at")
+    _fails(architecture, tmp_path / "none.safetensors", "there is no file.*give an existing file")
+    _fails(architecture, "./none/here", "there is no file.*relative paths begin at")
 
 
 def test_the_sha256(architecture: str, checkpoint: Path) -> None:
@@ -87,7 +87,7 @@ def test_offline_without_a_copy() -> None:
         clip_score(ClipScoreOptions(), BuildContext())
     with pytest.raises(RewardError, match=r"'hf-hub:me/mine' could not be loaded.*path"):
         clip_score(ClipScoreOptions(weights="hf-hub:me/mine"), BuildContext())
-    says = "'xswu/HPSv2', whose 'HPS_v2.1_compressed.pt' could not be fetched from the Hub.*set `weights` to the path"
+    says = "'HPS_v2.1_compressed.pt' of 'xswu/HPSv2' on the Hub could not be fetched.*set 'weights' to the path"
     with pytest.raises(RewardError, match=says):
         hpsv2(HpsOptions(), BuildContext())
 
