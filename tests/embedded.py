@@ -25,7 +25,7 @@ STEPS, GUIDANCE = 3, 2.0
 SMALL: dict[str, Any] = {
     "epochs": 2,
     "trajectories": 4,
-    "updates": 2,
+    "updates": 1,
     "learning_rate": 1e-2,
     "beta": 10.0,
     "beta_warmup": 0.0,

@@ -31,9 +31,7 @@ def structure_with_keys(tables: Mapping[str, Any], keys: Mapping[str, Any], regi
     return config
 
 
-def with_keys(
-    tables: Mapping[str, Any], keys: Mapping[str, Any], registry: Specs
-) -> tuple[dict[str, Any], list[str]]:
+def with_keys(tables: Mapping[str, Any], keys: Mapping[str, Any], registry: Specs) -> tuple[dict[str, Any], list[str]]:
     """The tables with each key put where it belongs, and a line for each that cannot be.
 
     keys: a key of the run file by its own name (``epochs=50``), with its section (``{"train.epochs": 50}``), or a whole

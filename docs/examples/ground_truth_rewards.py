@@ -25,7 +25,7 @@ PRIOR_SCALE = (ALPHA**2 * 0.4**2 + 1 - ALPHA**2) ** 0.5
 @frozen(kw_only=True)
 class Options:
     """target: "nine-modes", Gaussians of scale 0.3 and weights 1 2 1 / 2 4 2 / 1 2 1; "ring", heavier on the right.
-    relative: whether the score is log(target / density of the pretraining data), for objectives that aim at
+    relative: whether the reward is log(target / density of the pretraining data), for objectives that aim at
         p_ref(x) exp(r(x)), and not log(target).
     """
 
@@ -64,10 +64,10 @@ def prior(x: Tensor) -> Tensor:
 def build(options: Options, context: BuildContext) -> Any:
     target = {"nine-modes": nine_modes, "ring": ring}[options.target]
 
-    def score(points: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+    def log_density(points: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         return target(points) - prior(points) if options.relative else target(points)
 
-    return score
+    return log_density
 
 
 @hookimpl

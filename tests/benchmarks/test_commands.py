@@ -56,7 +56,19 @@ def test_proportionality(tmp_path: Path) -> None:
     assert (tmp_path / "relative-tb 2.json").is_file()
 
 
+def test_front_page(tmp_path: Path) -> None:
+    pytest.importorskip("dagsdk_rl")
+    keys = {"train.epochs": 1, "train.trajectories": 4, "rollout.steps": 2, "evaluate.samples": 2, "evaluate.every": 1}
+    small = [word for key, value in {**keys, "checkpoint.every": 1}.items() for word in ("--set", f"{key}={value}")]
+    picture = tmp_path / "front-page.png"
+    shown = printed(HERE / "front_page.py", "--output", picture, "--work", tmp_path / "runs", "--images", "12", *small)
+    assert all(name in shown for name in ("base model", "DDPO", "DAG-DB"))
+    rows = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
+    assert [(row["epoch"], row["images"]) for row in rows] == [(None, 12), (1, 12), (1, 12)]
+    assert picture.stat().st_size > 10_000
+
+
 def test_every_benchmark_has_its_command_here() -> None:
     programs = {file.name for file in HERE.glob("*.py") if '__name__ == "__main__"' in file.read_text(encoding="utf-8")}
     programs -= {Path(__file__).name}
-    assert programs == {"speed.py", "compare.py", "proportionality.py"}
+    assert programs == {"speed.py", "compare.py", "proportionality.py", "front_page.py"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dagsdk.config.files import structure_run
-from dagsdk.config.flat import with_keys
+from dagsdk.config.flat import structure_with_keys, with_keys
 from dagsdk.errors import ConfigError
 
 Tables = dict[str, Any]
@@ -27,15 +27,14 @@ def tables() -> Tables:
 def put(registry: Any, **keys: Any) -> Tables:
     """What the keys change of the tables."""
     before = tables()
-    found = with_keys(before, keys, registry, "align")
+    found, mistakes = with_keys(before, keys, registry)
+    assert not mistakes
     assert before == tables()  # those are the caller's
     return {section: value for section, value in found.items() if value != before.get(section)}
 
 
 def problems(registry: Any, **keys: Any) -> tuple[str, ...]:
-    with pytest.raises(ConfigError) as error:
-        with_keys(tables(), keys, registry, "align")
-    return error.value.problems
+    return tuple(with_keys(tables(), keys, registry)[1])
 
 
 @pytest.mark.parametrize(
@@ -112,15 +111,15 @@ def test_a_dotted_key_into_a_list_is_refused(registry: Any) -> None:
 
 
 def test_a_component_that_nothing_provides_is_reported_when_the_run_is_structured(registry: Any) -> None:
-    found = with_keys(tables(), {"objective": {"name": "dag"}, "epochs": 2}, registry, "align")
+    found, _ = with_keys(tables(), {"objective": {"name": "dag"}, "epochs": 2}, registry)
     assert found["objective"]["name"] == "dag"
     with pytest.raises(ConfigError, match="dag"):
         structure_run(found, registry, source="align")
 
 
 def test_what_was_put_is_structured_like_a_run_file(registry: Any) -> None:
-    found = with_keys(deepcopy(tables()), {"epochs": 3, "beta": 2.0, "rank": 8}, registry, "align")
+    found, _ = with_keys(deepcopy(tables()), {"epochs": 3, "beta": 2.0, "rank": 8}, registry)
     run = structure_run(found, registry, source="align")
     assert (run.train.epochs, run.objective.options.beta, run.model.lora.rank) == (3, 2.0, 8)
     with pytest.raises(ConfigError, match=r"train\.epochs"):
-        structure_run(with_keys(tables(), {"epochs": "three"}, registry, "align"), registry, source="align")
+        structure_with_keys(tables(), {"epochs": "three"}, registry, source="align")

@@ -235,7 +235,7 @@ class Weighted(Stateless):
 
 
 def run_of(folder: Path, eta: float, resume: bool = False, **parts: Any) -> Trainer:
-    made = config(folder, denoisings=COUNT)
+    made = config(folder, denoisings=3)
     made = evolve(made, rollout=evolve(made.rollout, eta=eta))
     given = {"objective": Weighted(), "needs": BOTH, "batches": "denoisings"}
     live = evolve(components(folder.parent / f"{folder.name}-model"), **given | parts)
@@ -251,7 +251,7 @@ def test_a_run_on_it_keeps_clean_latents_only_and_resumes_to_the_same_bits(tmp_p
     whole = run_of(tmp_path / "whole", eta)
     fresh = bits(whole)
     lines = list(whole)
-    assert [line["transitions"] for line in lines] == [6 * COUNT] * 4
+    assert [line["transitions"] for line in lines] == [6 * 3] * 4  # there are four steps
     assert lines[0]["old"] > 0 and lines[0]["reference"] == pytest.approx(lines[0]["old"])  # of the second update
     assert lines[-1]["reference"] > lines[0]["reference"]
     assert any(not torch.equal(fresh[name], value) for name, value in bits(whole).items())

@@ -112,7 +112,7 @@ def measured_once(
         run = {key: table for key, table in tables.items() if key not in ("output", "plugins")}
         if file.is_file():
             known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            if (known["run"], known["samples"]) == (run, samples or SAMPLES):
+            if (known["run"], known.get("samples", SAMPLES)) == (run, samples or SAMPLES):
                 return known
         exact = metrics(target, target.exact_samples(samples or SAMPLES, seed=0))
         measured = {

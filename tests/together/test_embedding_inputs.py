@@ -64,7 +64,7 @@ def test_prompts_in_any_form_give_the_same_run(prompts: Any) -> None:
 
 
 def test_a_registered_set_by_name() -> None:
-    run = align(live(), prompts="animals", epochs=1)
+    run = align(live(), prompts="shapes", epochs=1)
     event = next(event for event in run.events() if isinstance(event, dagsdk.ImagesEvent))
     assert all(isinstance(text, str) and text for text in event.prompts)
 

@@ -206,12 +206,12 @@ def test_an_empty_prompt_set(run_file, local_plugin, tmp_path: Path, capsys) -> 
 def test_a_reward_that_fails_in_epoch_three_leaves_a_run_to_resume(
     run_file, local_plugin, tmp_path: Path, capsys
 ) -> None:
-    # calls: 1 for the base model, 1 an epoch for rewards, 1 more once β rises; the third epoch has the fifth
+    # calls: 1 for the base model, 1 per epoch for rewards, 1 more once β rises; the third epoch has the fifth
     arguments = ["--set", 'rewards=[{name="flaky"}]', "--set", "train.epochs=4", "--set", "checkpoint.every=1"]
     assert main(["train", str(run_file()), *local_plugin(good=5), *arguments]) == 1
     shown = capsys.readouterr().err
     assert "reward 'flaky' raised ConnectionError: the rewarder is down" in shown
-    assert "epoch-0002 is good" in shown and "--resume" in shown and "Traceback" not in shown
+    assert "checkpoints/epoch-0002;" in shown and "--resume" in shown and "Traceback" not in shown
     (tmp_path / "mine.py").write_text(PLUGIN.format(good=10**9))
     assert main(["train", str(run_file()), *local_plugin(), *arguments, "--resume"]) == 0
     shown = capsys.readouterr().out
