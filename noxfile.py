@@ -27,7 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Without it every process that a test starts would compile all libraries again, which takes longer than the test.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# pyenv hides all but one interpreter behind its shims, unless it is told to show them.
+# pyenv hides all but one interpreter behind its shims, unless PYENV_VERSION names them.
 if (pyenv := Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions").is_dir():
     this = ".".join(map(str, sys.version_info[:3]))
     others = sorted(version.name for version in pyenv.glob("3.*") if version.name != this)
@@ -155,7 +155,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(name="by-hand")
 def by_hand(session: nox.Session) -> None:
-    """A plugin written to the docs alone, as a wheel beside the core's wheel only: found, checked, used by name."""
+    """A plugin written to the docs alone, as a wheel next to the core's wheel only: found, checked, used by name."""
     outside = Path(session.create_tmp()).resolve()
     shutil.rmtree(outside)
     outside.mkdir()

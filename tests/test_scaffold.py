@@ -99,15 +99,15 @@ def test_the_prefix_comes_by_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "told"),
+    ("kind", "name", "printed"),
     [
         ("objective", "dag-db", r"objective 'dag-db' is provided by plugin 'builtin'"),
         ("prompts", "texts", r"prompt set 'texts' is provided by plugin 'builtin'"),
         ("reward", "builtin", r"the name 'builtin' is that of plugin 'builtin'"),
     ],
 )
-def test_a_name_that_is_taken_names_its_provider(kind: str, name: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(DagsdkError, match=told):
+def test_a_name_that_is_taken_names_its_provider(kind: str, name: str, printed: str, tmp_path: Path) -> None:
+    with pytest.raises(DagsdkError, match=printed):
         write_project(kind, name, load_registry(), folder=tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
 
@@ -168,14 +168,14 @@ def test_a_forgotten_placeholder_is_an_error() -> None:
             rendered("reward", {key: value for key, value in values.items() if key != name})
 
 
-def test_the_command_writes_here_and_tells_three_commands(
+def test_the_command_writes_here_and_names_three_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["new", "reward", "sharp"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "wrote dagsdk-sharp; its reward is in dagsdk-sharp/src/dagsdk_sharp/reward.py"
-    assert told[2:] == [
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "wrote dagsdk-sharp; its reward is in dagsdk-sharp/src/dagsdk_sharp/reward.py"
+    assert printed[2:] == [
         "  cd dagsdk-sharp && pip install -e . pytest",
         "  pytest",
         "  dagsdk train run.toml",

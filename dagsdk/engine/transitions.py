@@ -66,7 +66,7 @@ class Passes:
         self.is_last = pairs.step == trajectories.steps - 1
         self.reduction = policy.schedule.reduction
         if compares:
-            _ = self.reference  # first: it may stand in for the weights that the graph of `current` has to find again
+            _ = self.reference  # first: it may swap the weights that the graph of `current` refers to
 
     @cached_property
     def current(self) -> Pass:

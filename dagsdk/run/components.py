@@ -83,7 +83,7 @@ def build_model(config: RunConfig, registry: Registry, context: BuildContext) ->
 
 
 def built(registry: Registry, kind: str, component: Component, context: BuildContext) -> Any:
-    """What a spec's `build` makes. Raises TrainingError for an error of the plugin's own, with its cause."""
+    """What a spec's `build` makes. Raises TrainingError for an error raised by the plugin, with its cause."""
     spec = registry.get(kind, component.name)
     try:
         return spec.make(component.options, context)

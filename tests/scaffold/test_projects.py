@@ -26,10 +26,10 @@ def name(kind: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(kind: str, name: str, place: Any) -> Path:
-    """Written by the command and installed beside those before it: one as its README says, the others as wheels."""
-    told = place.dagsdk("new", kind, name, "--author", 'Å. "Quoted" Author')
+    """Written by the command and installed next to those before it: one as its README says, the others as wheels."""
+    printed = place.dagsdk("new", kind, name, "--author", 'Å. "Quoted" Author')
     folder: Path = place.folder / f"dagsdk-{name}"
-    assert f"wrote dagsdk-{name}" in told
+    assert f"wrote dagsdk-{name}" in printed
     assert (folder / "src" / module_of(name) / KINDS[kind].start).is_file()
     place.install(*(["-e"] if kind == "reward" else []), folder)
     return folder
@@ -59,10 +59,10 @@ def test_it_is_found(project: Path, name: str, kind: str, place: Any) -> None:
 
 
 def test_its_own_tests_pass(project: Path, place: Any) -> None:
-    told = place.python_m("pytest", "-p", "no:cacheprovider", cwd=project)
-    assert " passed" in told
-    assert "failed" not in told
-    assert "xfailed" not in told
+    printed = place.python_m("pytest", "-p", "no:cacheprovider", cwd=project)
+    assert " passed" in printed
+    assert "failed" not in printed
+    assert "xfailed" not in printed
 
 
 def test_it_trains(project: Path, name: str, place: Any) -> None:
@@ -81,6 +81,6 @@ def test_its_run_is_sampled(project: Path, name: str, place: Any) -> None:
 
 
 def test_the_name_is_taken_now(project: Path, kind: str, name: str, place: Any) -> None:
-    told = place.python_m("dagsdk", "new", kind, name, "--folder", "again", status=1)
-    assert told == ""
+    printed = place.python_m("dagsdk", "new", kind, name, "--folder", "again", status=1)
+    assert printed == ""
     assert not (place.folder / "again").exists()

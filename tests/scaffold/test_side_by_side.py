@@ -1,4 +1,4 @@
-"""Ten broken plugins, really installed beside good ones: each is told in a line, and no run notices."""
+"""Ten broken plugins, really installed next to good ones: each is reported in a line, and no run notices."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ samples = 2
 
 
 @pytest.fixture(scope="module")
-def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def side_by_side(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Python of an environment with this one's plugins and the ten broken ones."""
     folder = tmp_path_factory.mktemp("broken")
     projects = []
@@ -82,8 +82,8 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
         package = folder / name / f"x_{module}"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text(source, encoding="utf-8")
-        told = PROJECT.format(name=name, module=module, entry=entry, requires=requires or "attrs")
-        (folder / name / "pyproject.toml").write_text(told, encoding="utf-8")
+        text = PROJECT.format(name=name, module=module, entry=entry, requires=requires or "attrs")
+        (folder / name / "pyproject.toml").write_text(text, encoding="utf-8")
         projects.append(folder / name)
     python = environment(folder / "environment")
     install(python, *projects)
@@ -95,11 +95,11 @@ def dagsdk(python: Path | str, *arguments: str, folder: Path) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def test_each_failure_is_told_in_one_line(beside: Path, tmp_path: Path) -> None:
-    listed = json.loads(dagsdk(beside, "plugins", "--json", folder=tmp_path))["plugins"]
+def test_each_failure_is_reported_in_one_line(side_by_side: Path, tmp_path: Path) -> None:
+    listed = json.loads(dagsdk(side_by_side, "plugins", "--json", folder=tmp_path))["plugins"]
     by_distribution = {plugin["distribution"]: plugin for plugin in listed}
     assert len([plugin for plugin in listed if plugin["status"] == "failed"]) == len(BROKEN) == 10
-    table = dagsdk(beside, "plugins", folder=tmp_path).splitlines()
+    table = dagsdk(side_by_side, "plugins", folder=tmp_path).splitlines()
     for name, (entry, _, _, reason) in BROKEN.items():
         assert by_distribution[f"x-{name}"]["status"] == "failed"
         [line] = [line for line in table if line.startswith(f"plugin '{entry}' (x-{name} 1.0) failed: ")]
@@ -107,9 +107,9 @@ def test_each_failure_is_told_in_one_line(beside: Path, tmp_path: Path) -> None:
     assert {by_distribution[good]["status"] for good in ("dagsdk", "dagsdk-shapes", "dagsdk-jpeg")} == {"ok"}
 
 
-def test_a_run_gives_the_same_bits_as_without_them(beside: Path, tmp_path: Path) -> None:
+def test_a_run_gives_the_same_bits_as_without_them(side_by_side: Path, tmp_path: Path) -> None:
     bits = []
-    for name, python in (("without", sys.executable), ("with", str(beside))):
+    for name, python in (("without", sys.executable), ("with", str(side_by_side))):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "run.toml").write_text(RUN, encoding="utf-8")

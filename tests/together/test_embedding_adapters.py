@@ -140,7 +140,7 @@ def test_a_lora_that_the_host_loads_between_epochs_takes_no_part_in_training() -
     assert not np.allclose(picture(pipeline), picture(undisturbed.pipeline), atol=1e-3)
 
 
-def test_a_host_that_unloads_the_adapter_of_an_open_run_is_told_so() -> None:
+def test_a_host_that_unloads_the_adapter_of_an_open_run_gets_an_error() -> None:
     pipeline = live()
     run = align(pipeline)
     pipeline.unload_lora_weights()

@@ -131,7 +131,7 @@ PROGRAM = """
 
 
 def test_a_program_that_embeds_a_run_is_left_in_peace(tmp_path: Path) -> None:
-    """No print, also not of the libraries while loading; no signal handler; no file but in the output, if there is one."""
+    """No print, also not of the libraries while loading; no signal handler; no file but in the output."""
     folder, home = saved(tmp_path / "tiny"), tmp_path / "home"
     home.mkdir()
     words = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(folder), str(home / "run")]

@@ -157,5 +157,5 @@ def test_the_example_program_raises_its_reward(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     *_, compared, saved = done.stdout.splitlines()
     before, after = (float(number) for number in compared.partition(": ")[2].replace(",", "").split()[0::2])
-    assert after > before + 0.1 and saved == "LoRA for diffusers: lora"
+    assert after > before + 0.05 and saved == "LoRA for diffusers: lora"
     assert {path.name for path in (tmp_path / "lora").iterdir()} == {"pytorch_lora_weights.safetensors", "README.md"}
