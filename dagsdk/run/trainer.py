@@ -239,7 +239,7 @@ class Trainer:
     # --- reports ---
 
     def _report(self, metrics: dict[str, Any]) -> None:
-        """An epoch's line, to everybody who wants it."""
+        """An epoch's line, to whoever wants it."""
         if self.processes.main:
             self.folder.append_metrics(metrics)
         self.history.append(metrics)
