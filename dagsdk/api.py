@@ -74,6 +74,7 @@ def align(
     }
     if held_out is not None:
         tables["evaluate"] = {"prompts": given.prompts(held_out, "given-held-out")}
+    tables["given"] = given.names
     registry = given.registry()
     config = structure_with_keys(tables, keys, registry, "align")
     return Run(Trainer(config, registry, resume=resume))
@@ -93,23 +94,16 @@ def train(run_file: str | Path, *, resume: bool = False, **keys: Any) -> Run:
 def load(folder: str | Path) -> Run:
     """A run back from its folder, with the weights of its last checkpoint: to sample, to evaluate, or to continue.
 
-    Nothing in the folder is changed before the run is iterated or evaluated. Raises RunFolderError for a folder without
-    a run, and ConfigError where the run was given objects of a program: `align` with ``resume=True`` continues that.
+    Nothing in the folder is changed before the run is iterated or evaluated. A folder cannot hold functions: a run that
+    was given some as rewards can be sampled, and `align` with ``resume=True`` continues it. Raises RunFolderError for a
+    folder without a run, and ConfigError for one whose model or prompts were objects of a program.
     """
     run_file = Path(folder).expanduser() / "run.toml"
     if not run_file.is_file():
         raise RunFolderError(f"{str(folder)!r} is not a run folder: it has no run.toml; give the output of a run")
     tables = {**load_run(run_file), "output": str(run_file.parent)}
-    registry = Registry(discover(files=local_plugins(tables)))
-    try:
-        config = structure_run(tables, registry, source=str(run_file))
-    except ConfigError as error:
-        step = (
-            "a run that was given functions, prompts or a pipeline by a program needs them again; call dagsdk.align as "
-            "the first time, with resume=True"
-        )
-        raise ConfigError(error.source, [*error.problems, step]) from error
-    return Run(Trainer(config, registry, resume=True))
+    registry = Given(files=local_plugins(tables)).registry(missing=tables.get("given", ()))
+    return Run(Trainer(structure_run(tables, registry, source=str(run_file)), registry, resume=True))
 
 
 class Run:

@@ -245,8 +245,8 @@ class RunConfig:
     seed: every random draw of the run follows from it.
     output: the run folder. None, which a run file cannot say, means that nothing is written.
     plugins: local plugin files, such as "./mine.py".
-    given: components that a program handed over ("rewards/brightness"), written by `dagsdk.align`; a folder cannot hold
-        them, so `dagsdk.load` takes them again.
+    given: components that a program handed over, such as "rewards/brightness"; written by `dagsdk.align`, since a run
+        folder cannot hold them.
     trackers: where accelerate sends metrics, in addition to metrics.jsonl.
     """
 

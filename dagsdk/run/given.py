@@ -172,19 +172,19 @@ def prompt(item: Any, index: int, source: str = "align") -> Prompt:
 
 def _stand_in(kind: str, name: str) -> Spec:
     """A component that another program gave. Using it raises ConfigError with the way to give it again."""
-    argument = {"models": "model", "prompts": "prompts", "rewards": "reward"}[kind]
 
     def build(options: Any) -> Any:
         return missing if kind == "rewards" else missing()  # a run can sample without its rewards
 
     def missing(*given: Any) -> Any:
         problem = (
-            f"{kind}: {name!r} was an object of the program that began this run, and its folder cannot hold it; give "
-            f"it again: dagsdk.load(folder, {argument}=...)"
+            f"{kind}: {name!r} was an object of the program that began this run, and its folder cannot hold it; call "
+            "dagsdk.align as that program did, with resume=True"
         )
         raise ConfigError("run", [problem])
 
-    return KINDS[kind](name=name, summary="an object of another program", build=build)  # type: ignore[no-any-return]
+    spec: Spec = KINDS[kind](name=name, summary="an object of another program", build=build)
+    return spec
 
 
 def _slug(name: str, otherwise: str) -> str:

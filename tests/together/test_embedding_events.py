@@ -15,6 +15,7 @@ import torch
 from embedded import PROMPTS, align, brightness, live, metrics, picture, saved, weights
 
 import dagsdk
+from dagsdk.cli.main import main
 from dagsdk.errors import ConfigError, RewardError, RunFolderError
 from dagsdk.run import checkpoints
 
@@ -154,6 +155,18 @@ def test_a_program_resumes_with_the_same_objects(tmp_path: Path) -> None:
         dagsdk.load(tmp_path / "run")
     again = align(live(), epochs=3, output=tmp_path / "run", resume=True)
     assert again.epoch == 1 and metrics(again.finish()) == metrics(whole)
+
+
+def test_a_run_that_was_given_functions_can_be_sampled_but_not_trained(tmp_path: Path) -> None:
+    run = align(saved(tmp_path / "tiny"), epochs=2, output=tmp_path / "run")
+    for _ in run:
+        break
+    again = dagsdk.load(tmp_path / "run")
+    np.testing.assert_array_equal(np.asarray(again.sample("a cat")[0]), np.asarray(run.sample("a cat")[0]))
+    words = ["sample", str(tmp_path / "run"), "--prompt", "a cat", "--out", str(tmp_path / "images")]
+    assert main(words) == 0
+    with pytest.raises(RewardError, match="resume=True"):
+        again.finish()
 
 
 def test_closing_a_run_whose_loop_is_still_held_saves_it(tmp_path: Path) -> None:
