@@ -21,7 +21,9 @@ def adapter_weights(network: nn.Module, name: str) -> dict[str, Tensor]:
     """The weights of the network's adapter of this name, under peft's keys, which leave the name out."""
     # Without `save_embedding_layers` peft may ask the Hub for the size of the vocabulary.
     found = get_peft_model_state_dict(network, adapter_name=name, save_embedding_layers=False)
-    return {key: weight.contiguous() for key, weight in found.items()}
+    # Older versions of peft also give adapters whose name only begins like this one.
+    others = set(getattr(network, "peft_config", {})) - {name}
+    return {key: weight.contiguous() for key, weight in found.items() if others.isdisjoint(key.split("."))}
 
 
 def set_adapter_weights(network: nn.Module, name: str, weights: Mapping[str, Tensor], source: Path) -> None:
