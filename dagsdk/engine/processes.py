@@ -65,7 +65,7 @@ class Several(Processes):
     def __init__(self) -> None:
         from accelerate import PartialState
 
-        state = PartialState()
+        state = PartialState(cpu=not torch.accelerator.is_available())  # otherwise it sees one process on the CPU
         self.index, self.count = state.process_index, state.num_processes
         self.device: torch.device = state.device
         self._state = state
