@@ -32,9 +32,6 @@ def saved_epochs(run: dagsdk.Run) -> list[str]:
     return [path.name for path in checkpoints.found(Path(run.config.output) / "checkpoints")]
 
 
-# --- events ---
-
-
 def test_events_come_in_the_order_in_which_things_happen(tmp_path: Path) -> None:
     events = list(align(live(), output=tmp_path / "run", epochs=3, **EVERY).events())
     second = ["images", "evaluation", "epoch", "checkpoint"]
@@ -47,10 +44,8 @@ def test_events_come_in_the_order_in_which_things_happen(tmp_path: Path) -> None
     assert images.rewards.keys() == {"brightness"} and len(images.rewards["brightness"]) == 4
     assert np.mean(images.rewards["brightness"]) == pytest.approx(epoch.metrics["reward/mean"], rel=1e-5)
     assert events[4].metrics["evaluate/mean"] == events[5].metrics["evaluate/mean"]
-    assert [event.path.name for event in events if isinstance(event, dagsdk.CheckpointEvent)] == [
-        "epoch-0002",
-        "epoch-0003",
-    ]
+    paths = [event.path.name for event in events if isinstance(event, dagsdk.CheckpointEvent)]
+    assert paths == ["epoch-0002", "epoch-0003"]
 
 
 def test_an_evaluation_is_reported_before_the_first_epoch_is_trained() -> None:
@@ -200,6 +195,17 @@ def test_a_reward_that_raises_ends_the_loop_and_the_run_can_be_taken_up_again(er
     assert len(epochs) == run.epoch == 1 and not saved_epochs(run), "what an epoch left half done is not saved"
     failing.clear()
     assert run.finish().epoch == 3 and saved_epochs(run) == ["epoch-0003"]
+
+
+def test_what_an_error_left_half_done_is_not_saved(tmp_path: Path) -> None:
+    def reward(images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+        assert run.epoch == 0, "in the second epoch"
+        return brightness(images, prompts)
+
+    run = align(live(), reward, output=tmp_path / "run")
+    with pytest.raises(RewardError, match="in the second epoch"), run:
+        run.finish()
+    assert run.epoch == 1 and not saved_epochs(run)
 
 
 def test_an_exception_in_the_hosts_loop_leaves_a_checkpoint(tmp_path: Path) -> None:
