@@ -119,9 +119,10 @@ def _images(rollout: Any, spec: Any, sound: Mapping[str, Any], objective: Any) -
 def _replay(spec: Any, sound: Mapping[str, Any]) -> Iterator[str]:
     replay = sound.get("replay")
     if replay and replay.trajectories and not spec.off_policy:
+        source = "model before training" if spec.samples == "reference" else "current policy"
         yield (
             f"replay.trajectories: {replay.trajectories} is not possible with objective {spec.name!r}, which learns "
-            "only from images of the current policy; set 0, or choose an off-policy objective, such as dag-db"
+            f"only from images of the {source}; set 0, or choose an off-policy objective, such as dag-db"
         )
 
 

@@ -91,8 +91,8 @@ def _build(options: Any, context: Any) -> Any:
     raise AssertionError("reading a run file builds nothing")
 
 
-def _objective(name: str, *needs: Needs, batches: Any = "transitions") -> ObjectiveSpec[Any]:
-    return ObjectiveSpec(name=name, summary="s", build=_build, needs=frozenset(needs), batches=batches)
+def _objective(name: str, *needs: Needs, **more: Any) -> ObjectiveSpec[Any]:
+    return ObjectiveSpec(name=name, summary="s", build=_build, needs=frozenset(needs), **more)
 
 
 _SPECS: dict[str, list[Any]] = {
@@ -118,7 +118,7 @@ _SPECS: dict[str, list[Any]] = {
             needs=lambda options: frozenset({Needs.REWARD_GRADIENT} if options.smooth else ()),
             compares_images=lambda options: not options.tracked,
         ),
-        _objective("rwr", Needs.REFERENCE, Needs.OLD_OUTPUT, batches="denoisings"),
+        _objective("rwr", Needs.REFERENCE, Needs.OLD_OUTPUT, batches="denoisings", samples="reference"),
         _objective("astray", Needs.OLD, Needs.REFERENCE, batches="denoisings"),
     ],
     "rollouts": [

@@ -54,7 +54,10 @@ def test_deterministic_sampling_and_any_number_of_denoisings_are_fine(registry: 
             {"train": {"trajectories": 2, "denoisings": 4, "updates": 9}},
             "train.updates: 9 is too large; an epoch trains on 8 noised images (train.trajectories 2 x train.den",
         ),
-        ({"replay": {"trajectories": 4}}, "replay.trajectories: 4 is not possible with objective 'rwr'"),
+        (
+            {"replay": {"trajectories": 4}},
+            "replay.trajectories: 4 is not possible with objective 'rwr', which learns only from images of the model",
+        ),
     ],
 )
 def test_one_line_with_the_reason(sections: dict[str, Any], begins: str, registry: Any) -> None:
